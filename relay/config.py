@@ -1,0 +1,177 @@
+"""Settings: one TOML file plus RELAY_* environment variables, nested with two underscores, checked at start."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from relay.errors import ConfigError
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT``, ``:PORT`` or ``[V6]:PORT`` as (host, port). Raises ValueError with an example."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not an address; write HOST:PORT, for example 0.0.0.0:1935")
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def _check_address(value: object) -> object:
+    if isinstance(value, str):
+        split_address(value)
+    return value
+
+
+Address = Annotated[str, BeforeValidator(_check_address)]
+
+
+class Section(BaseModel):
+    """A table of the settings file: unknown keys are errors, values do not change after start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RtmpSettings(Section):
+    """Where encoders come in."""
+
+    listen: Address = "0.0.0.0:1935"
+    tls_listen: Address = "0.0.0.0:1936"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    public_host: str = ""  # what publish URLs name; empty: this machine's address
+    tick_ms: int = Field(100, ge=20, le=200)
+
+
+class HttpSettings(Section):
+    """API, playback, console and metrics."""
+
+    listen: Address = "127.0.0.1:8080"
+    public_url: str = ""  # what playback URLs begin with; empty: http:// + listen
+    behind_proxy: bool = False
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+class ArchiveSettings(Section):
+    """Where recordings go: ``file:DIR`` (relative to the data directory), ``s3://bucket/prefix`` or ``off``."""
+
+    store: str = "file:archive"
+    segment_s: float = Field(6.0, ge=1, le=60)
+    s3_endpoint: str = ""
+    s3_region: str = ""
+    s3_path_style: bool = False
+    uploads: int = Field(4, ge=1, le=64)
+    keep_after_upload_s: float = Field(600.0, ge=0)
+
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if value == "off" or (value.startswith("file:") and len(value) > 5):
+            return value
+        if value.startswith("s3://") and len(value.split("/")[2]) >= 3:
+            return value
+        raise ValueError("write file:DIR, s3://BUCKET/PREFIX (bucket names have 3 or more characters) or off")
+
+
+class OutboundSettings(Section):
+    """What the relay may dial."""
+
+    allow_private: bool = False
+    ca_file: Path | None = None  # more certificate authorities to trust for rtmps:// and https://
+
+
+class LimitSettings(Section):
+    """Limits on what strangers may cost."""
+
+    handshake_s: float = Field(10.0, gt=0)
+    first_media_s: float = Field(20.0, gt=0)
+    media_stalled_s: float = Field(5.0, gt=0)
+    media_closed_s: float = Field(60.0, gt=0)
+    pre_auth_bytes: int = Field(65536, ge=8192)
+    chunk_size_min: int = Field(128, ge=1)
+    video_message_bytes: int = Field(4 * 1024 * 1024, ge=65536)
+    audio_message_bytes: int = Field(256 * 1024, ge=4096)
+    command_message_bytes: int = Field(64 * 1024, ge=4096)
+    chunk_streams: int = Field(64, ge=8)
+    partial_bytes: int = Field(8 * 1024 * 1024, ge=65536)
+    amf_depth: int = Field(16, ge=4)
+    amf_nodes: int = Field(1024, ge=64)
+    amf_string_bytes: int = Field(16384, ge=256)
+    commands_per_s: float = Field(50.0, gt=0)
+    commands_burst: int = Field(200, ge=10)
+    backlog_s: float = Field(10.0, gt=0)
+    backlog_bytes: int = Field(8 * 1024 * 1024, ge=65536)
+    dial_s: float = Field(5.0, gt=0)
+    write_stall_s: float = Field(10.0, gt=0)
+    retry_first_s: float = Field(1.0, gt=0)
+    retry_most_s: float = Field(30.0, gt=0)
+    connections: int = Field(1000, ge=1)
+    connections_unauthenticated: int = Field(200, ge=1)
+    connections_per_address: int = Field(50, ge=1)
+    auth_failures_per_minute: int = Field(10, ge=1)
+    http_body_bytes: int = Field(1024 * 1024, ge=1024)
+    shutdown_s: float = Field(10.0, gt=0)
+
+
+class HoldSettings(Section):
+    """How long a stream is kept for a publisher that vanished without saying goodbye."""
+
+    limit_s: float = Field(120.0, ge=0)
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(BaseSettings):
+    """Everything a server is told at start. Channels and destinations are state, not settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RELAY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path("data")
+    database: str = ""  # an SQLAlchemy URL; empty: SQLite in the data directory
+    rtmp: RtmpSettings = RtmpSettings()
+    http: HttpSettings = HttpSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    outbound: OutboundSettings = OutboundSettings()
+    limits: LimitSettings = LimitSettings()
+    hold: HoldSettings = HoldSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file (whose content arrives as init values)."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read settings from ``path`` (TOML) and the environment. Raises ConfigError naming each wrong key."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"no settings file {path}; start from deploy/relay.example.toml") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise ConfigError("settings do not fit:\n" + "\n".join(lines)) from error

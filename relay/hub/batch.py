@@ -1,0 +1,82 @@
+"""Batch: the packets of one publisher tick, and the encodings all readers of it share."""
+
+from collections.abc import Callable, Sequence
+
+from relay.media import Packet, Track
+
+Tracks = tuple[Track | None, Track | None]
+"""The (video, audio) tracks in force at a point of the stream; None where there is none yet."""
+
+
+def follow(tracks: Tracks, packets: Sequence[Packet]) -> Tracks:
+    """The tracks in force after ``packets``, starting from ``tracks``."""
+    video, audio = tracks
+    for packet in packets:
+        if packet.is_video:
+            video = packet.track
+        else:
+            audio = packet.track
+    return video, audio
+
+
+class Batch:
+    """An unbroken run of packets of one stream, in the order written. Never changed after it is made.
+
+    ``opening`` and ``closing`` are the tracks in force before the first and after the last packet: a reader
+    whose last seen tracks are not ``opening`` (by identity) must send sequence headers first. ``seq`` counts
+    the packets of the stream up to and including this batch. ``start`` is the index of the first packet a
+    decoder could start at, or -1.
+    """
+
+    __slots__ = ("_shared", "closing", "opening", "packets", "seq", "size", "start")
+
+    def __init__(
+        self, packets: Sequence[Packet], opening: Tracks, seq: int, *, closing: Tracks | None = None
+    ) -> None:
+        self.packets = packets
+        self.opening = opening
+        self.closing = follow(opening, packets) if closing is None else closing
+        self.seq = seq
+        has_video = self.closing[0] is not None
+        size = 0
+        start = -1
+        for index, packet in enumerate(packets):
+            size += len(packet.data)
+            if start < 0 and packet.is_keyframe and (packet.is_video or not has_video):
+                start = index
+        self.size = size
+        self.start = start
+        self._shared: dict[object, bytes] = {}
+
+    def shared(self, key: object, encode: Callable[["Batch"], bytes]) -> bytes:
+        """``encode(self)``, made once per ``key`` however many readers ask."""
+        encoded = self._shared.get(key)
+        if encoded is None:
+            encoded = self._shared[key] = encode(self)
+        return encoded
+
+    def from_start(self) -> "Batch":
+        """This batch without the packets before its decodable start (``start`` must not be -1).
+
+        Its opening tracks are those the start decodes with, so that a reader sends every known header first.
+        """
+        index = self.start
+        if index == 0 and self.opening == self.closing:
+            return self
+        video, audio = follow(self.opening, self.packets[:index])
+        first = self.packets[index]
+        if first.is_video:
+            video = first.track
+        else:
+            audio = first.track
+        if audio is None:
+            audio = self.closing[1]
+        return Batch(self.packets[index:], (video, audio), self.seq, closing=self.closing)
+
+    @property
+    def first_dts_ms(self) -> int:
+        return self.packets[0].dts_ms
+
+    @property
+    def last_dts_ms(self) -> int:
+        return self.packets[-1].dts_ms

@@ -1,0 +1,172 @@
+"""Hub: the registry of live streams, and the lease that says who publishes each."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from relay.hub.stream import Stream, StreamState
+from relay.media import Packet
+from relay.media.timeline import Timeline
+
+
+class Publisher(Protocol):
+    """The connection behind a lease."""
+
+    def evicted(self, reason: str) -> None:
+        """The lease went to somebody else or was taken away: stop sending and close."""
+
+    def committed(self, seq: int) -> None:
+        """Packets up to stream number ``seq`` are durable."""
+
+
+class StreamListener(Protocol):
+    """Told of a stream's states: destinations and the archive start and stop by these."""
+
+    def stream_live(self, stream: Stream) -> None:
+        """Media begins: the first packets are written right after this."""
+
+    def stream_resumed(self, stream: Stream) -> None:
+        """A publisher returned while the stream was holding; its media follows right after this."""
+
+    def stream_holding(self, stream: Stream) -> None:
+        """The publisher is gone or stalled; the stream is kept."""
+
+    def stream_offline(self, stream: Stream) -> None:
+        """The stream is over."""
+
+
+class Lease:
+    """The right to write one stream. Lost to the next publisher with the same key; a lost lease writes nothing."""
+
+    __slots__ = ("_hub", "current", "publisher", "started_at", "stream", "timeline")
+
+    def __init__(self, hub: "Hub", stream: Stream, publisher: Publisher, timeline: Timeline) -> None:
+        self._hub = hub
+        self.stream = stream
+        self.publisher = publisher
+        self.timeline = timeline
+        self.current = True
+        self.started_at = time.time()
+
+    def write(self, packets: Sequence[Packet]) -> None:
+        """Write packets (at least one) to the stream. Without effect once the lease is lost."""
+        if self.current:
+            self._hub.written(self, packets)
+
+    def describe(self, metadata: Mapping[str, object]) -> None:
+        """Keep the publisher's onMetaData for readers that ask."""
+        if self.current:
+            self.stream.metadata = metadata
+
+    def release(self, *, clean: bool) -> None:
+        """The publisher is gone. ``clean``: it said goodbye, so the stream ends now instead of being held."""
+        self._hub.released(self, clean=clean)
+
+
+class Hub:
+    """All streams by channel name. Made and used on one event loop."""
+
+    def __init__(self, hold_s: float = 120.0) -> None:
+        self.hold_s = hold_s
+        self._streams: dict[str, Stream] = {}
+        self._leases: dict[str, Lease] = {}
+        self._holds: dict[str, asyncio.TimerHandle] = {}
+        self._listeners: list[StreamListener] = []
+
+    def listen(self, listener: StreamListener) -> None:
+        self._listeners.append(listener)
+
+    def stream(self, name: str) -> Stream:
+        """The stream of channel ``name``, made on first use."""
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = Stream(name)
+        return stream
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        return self._streams
+
+    def lease(self, name: str) -> Lease | None:
+        return self._leases.get(name)
+
+    def publish(self, name: str, publisher: Publisher) -> Lease:
+        """Give ``publisher`` the stream, at once; whoever had it is evicted."""
+        stream = self.stream(name)
+        previous = self._leases.pop(name, None)
+        if previous is not None:
+            previous.current = False
+            stream.stats.takeovers += 1
+            previous.publisher.evicted("another encoder took over with the same key")
+        timeline = Timeline()
+        if stream.last_dts_ms is not None:
+            away_ms = int((time.monotonic() - stream.stats.last_packet_at) * 1000)
+            timeline = Timeline(stream.last_dts_ms + max(away_ms, 1), stream.last_dts_ms)
+        lease = self._leases[name] = Lease(self, stream, publisher, timeline)
+        stream.on_commit(publisher.committed)
+        return lease
+
+    def written(self, lease: Lease, packets: Sequence[Packet]) -> None:
+        stream = lease.stream
+        if stream.state is not StreamState.LIVE:
+            self._enter_live(stream)
+        stream.write(packets)
+
+    def released(self, lease: Lease, *, clean: bool) -> None:
+        if not lease.current:
+            return
+        lease.current = False
+        stream = lease.stream
+        del self._leases[stream.name]
+        stream.on_commit(None)
+        if stream.state is StreamState.OFFLINE:
+            return
+        if clean or self.hold_s <= 0:
+            self.end(stream.name)
+        elif stream.state is StreamState.LIVE:
+            self._enter_holding(stream)
+
+    def end(self, name: str) -> None:
+        """End the stream now: publisher evicted, readers told, listeners told."""
+        stream = self._streams.get(name)
+        if stream is None:
+            return
+        lease = self._leases.pop(name, None)
+        if lease is not None:
+            lease.current = False
+            stream.on_commit(None)
+            lease.publisher.evicted("the channel was closed")
+        self._cancel_hold(name)
+        if stream.state is StreamState.OFFLINE:
+            return
+        stream.state = StreamState.OFFLINE
+        stream.reset()
+        for listener in self._listeners:
+            listener.stream_offline(stream)
+
+    def remove(self, name: str) -> None:
+        """End the stream and forget the channel."""
+        self.end(name)
+        self._streams.pop(name, None)
+
+    def _enter_live(self, stream: Stream) -> None:
+        was, stream.state = stream.state, StreamState.LIVE
+        self._cancel_hold(stream.name)
+        for listener in self._listeners:
+            if was is StreamState.HOLDING:
+                listener.stream_resumed(stream)
+            else:
+                listener.stream_live(stream)
+
+    def _enter_holding(self, stream: Stream) -> None:
+        stream.state = StreamState.HOLDING
+        loop = asyncio.get_running_loop()
+        self._holds[stream.name] = loop.call_later(self.hold_s, self.end, stream.name)
+        for listener in self._listeners:
+            listener.stream_holding(stream)
+
+    def _cancel_hold(self, name: str) -> None:
+        timer = self._holds.pop(name, None)
+        if timer is not None:
+            timer.cancel()

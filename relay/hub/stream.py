@@ -1,0 +1,152 @@
+"""Stream: a channel's live media now. Written synchronously by one publisher, read by many subscriptions."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+
+from relay.hub.batch import Batch, Tracks, follow
+from relay.hub.subscription import BacklogLimit, Reader, Subscription
+from relay.media import GopCache, Packet
+
+
+class StreamState(StrEnum):
+    """OFFLINE → LIVE on the first packet; LIVE ↔ HOLDING as publishers go and return; either → OFFLINE."""
+
+    OFFLINE = "offline"
+    LIVE = "live"
+    HOLDING = "holding"
+
+
+class StreamStats:
+    """Plain counters the hot path increments; metrics and the API read them when asked."""
+
+    __slots__ = (
+        "arrival_base_ms",
+        "arrival_lag_ms",
+        "audio_packets",
+        "keyframe_interval_ms",
+        "last_keyframe_dts_ms",
+        "last_packet_at",
+        "takeovers",
+        "video_packets",
+    )
+
+    def __init__(self) -> None:
+        self.video_packets = 0
+        self.audio_packets = 0
+        self.takeovers = 0
+        self.keyframe_interval_ms = 0
+        self.last_keyframe_dts_ms: int | None = None
+        self.last_packet_at = 0.0  # monotonic seconds
+        # Arrival time minus media time: its least value so far is a link without delay, more is lag.
+        self.arrival_base_ms: float | None = None
+        self.arrival_lag_ms = 0.0
+
+
+class Stream:
+    """Live media of one channel: tracks, metadata, GOP cache and readers.
+
+    ``seq`` counts packets written; ``durable_seq`` those the archive has committed (all, where none is kept).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = StreamState.OFFLINE
+        self.stats = StreamStats()
+        self.metadata: Mapping[str, object] = {}
+        self.tracks: Tracks = (None, None)
+        self.seq = 0
+        self.durable_seq = 0
+        self.last_dts_ms: int | None = None
+        self._gop = GopCache()
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self._keeper = False
+        self._on_commit: Callable[[int], None] | None = None
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    def write(self, packets: Sequence[Packet]) -> Batch:
+        """Give ``packets`` (at least one) to every reader, now. Never waits, never fails because of a reader."""
+        gop, stats = self._gop, self.stats
+        video, audio = opening = self.tracks
+        for packet in packets:
+            gop.add(packet)
+            if packet.is_video:
+                video = packet.track
+                stats.video_packets += 1
+                if packet.is_keyframe:
+                    if stats.last_keyframe_dts_ms is not None:
+                        stats.keyframe_interval_ms = packet.dts_ms - stats.last_keyframe_dts_ms
+                    stats.last_keyframe_dts_ms = packet.dts_ms
+            else:
+                audio = packet.track
+                stats.audio_packets += 1
+        self.tracks = closing = (video, audio)
+        self.seq += len(packets)
+        self.last_dts_ms = packets[-1].dts_ms
+        stats.last_packet_at = now = time.monotonic()
+        late = now * 1000 - self.last_dts_ms
+        if stats.arrival_base_ms is None or late < stats.arrival_base_ms:
+            stats.arrival_base_ms = late
+        stats.arrival_lag_ms = late - stats.arrival_base_ms
+        batch = Batch(packets, opening, self.seq, closing=closing)
+        for subscription in self._subscriptions:
+            subscription.deliver(batch)
+        if not self._keeper:
+            self.commit(self.seq)
+        return batch
+
+    def commit(self, seq: int) -> None:
+        """Everything up to packet number ``seq`` is on disk: the publisher may be told."""
+        self.durable_seq = seq
+        if self._on_commit is not None:
+            self._on_commit(seq)
+
+    def set_keeper(self, keeper: bool) -> None:
+        """With a keeper (the archive's recorder), only its ``commit`` calls make media durable."""
+        self._keeper = keeper
+        if not keeper:
+            self.commit(self.seq)
+
+    def on_commit(self, callback: Callable[[int], None] | None) -> None:
+        """Whom to tell of commits: the current publisher, or nobody."""
+        self._on_commit = callback
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def subscribe(self, reader: Reader, limit: BacklogLimit | None = None, *, whole: bool = False) -> Subscription:
+        """Read from the last decodable start on: the GOP cache comes in a first batch, at once.
+
+        ``whole``: every packet written from now on instead, decodable or not (the archive's way).
+        """
+        subscription = Subscription(self, reader, limit or BacklogLimit(), wants_start=not whole)
+        self._subscriptions = (*self._subscriptions, subscription)
+        if whole:
+            return subscription
+        cached = self._gop.packets
+        if cached:
+            video, audio = follow((None, None), cached)
+            first_audio = next((packet.track for packet in cached if not packet.is_video), audio or self.tracks[1])
+            closing = (video, audio or first_audio)
+            subscription.deliver(Batch(tuple(cached), (cached[0].track, first_audio), self.seq, closing=closing))
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
+
+    @property
+    def readers(self) -> int:
+        return len(self._subscriptions)
+
+    def reset(self) -> None:
+        """The stream is over: readers are told, and the next publisher starts from nothing."""
+        for subscription in self._subscriptions:
+            subscription.end()
+        self._gop.clear()
+        self.tracks = (None, None)
+        self.metadata = {}
+        self.last_dts_ms = None
+        self.stats.last_keyframe_dts_ms = None
+        self.stats.keyframe_interval_ms = 0
+        self.stats.arrival_base_ms = None
+        self.stats.arrival_lag_ms = 0.0

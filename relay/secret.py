@@ -1,0 +1,45 @@
+"""Secret: text that never shows itself by accident."""
+
+import hashlib
+import hmac
+import secrets
+
+
+class Secret:
+    """Wraps a key or token: ``str`` and ``repr`` show stars, ``reveal()`` the text, ``==`` takes constant time."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def digest(self) -> str:
+        """SHA-256 of the text in hex: what keys are looked up by."""
+        return hashlib.sha256(self._text.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return "********"
+
+    def __repr__(self) -> str:
+        return "Secret(********)"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+
+def new_key(bits: int = 160) -> Secret:
+    """A fresh key of at least 128 random bits, in lower-case letters and digits a person can read out."""
+    alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
+    length = -(-bits * 1000 // 4954)  # log2(31) = 4.954 bits a letter
+    return Secret("".join(secrets.choice(alphabet) for _ in range(length)))
