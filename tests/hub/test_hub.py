@@ -1,0 +1,120 @@
+"""Hub: one publisher at a time, newest wins; states told to listeners; a lost publisher is held for."""
+
+import asyncio
+
+from relay.hub import Hub, Stream, StreamState
+from tests.hub.media import audio, video
+
+
+class Encoder:
+    """A publisher that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.evictions: list[str] = []
+        self.commits: list[int] = []
+
+    def evicted(self, reason: str) -> None:
+        self.evictions.append(reason)
+
+    def committed(self, seq: int) -> None:
+        self.commits.append(seq)
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def stream_live(self, stream: Stream) -> None:
+        self.told.append("live")
+
+    def stream_resumed(self, stream: Stream) -> None:
+        self.told.append("resumed")
+
+    def stream_holding(self, stream: Stream) -> None:
+        self.told.append("holding")
+
+    def stream_offline(self, stream: Stream) -> None:
+        self.told.append("offline")
+
+
+def make(hold_s: float = 30.0) -> tuple[Hub, Listener]:
+    hub, listener = Hub(hold_s), Listener()
+    hub.listen(listener)
+    return hub, listener
+
+
+async def test_live_on_first_media_offline_on_a_clean_goodbye() -> None:
+    hub, listener = make()
+    lease = hub.publish("demo", Encoder())
+    assert (hub.stream("demo").state, listener.told) == (StreamState.OFFLINE, [])
+    lease.write([video(0, key=True)])
+    assert (hub.stream("demo").state, listener.told) == (StreamState.LIVE, ["live"])
+    lease.release(clean=True)
+    assert (hub.stream("demo").state, listener.told) == (StreamState.OFFLINE, ["live", "offline"])
+    assert hub.lease("demo") is None
+
+
+async def test_listeners_hear_of_live_before_the_first_packet_is_written() -> None:
+    hub, _ = make()
+    seqs: list[int] = []
+
+    class Early(Listener):
+        def stream_live(self, stream: Stream) -> None:
+            seqs.append(stream.seq)
+
+    hub.listen(Early())
+    hub.publish("demo", Encoder()).write([video(0, key=True)])
+    assert seqs == [0]
+
+
+async def test_newest_publisher_wins_and_the_old_one_writes_nothing_more() -> None:
+    hub, listener = make()
+    old, new = Encoder(), Encoder()
+    first = hub.publish("demo", old)
+    first.write([video(0, key=True)])
+    second = hub.publish("demo", new)
+    assert len(old.evictions) == 1
+    first.write([video(33)])
+    first.describe({"encoder": "old"})
+    first.release(clean=True)
+    stream = hub.stream("demo")
+    assert (stream.seq, stream.state, stream.stats.takeovers) == (1, StreamState.LIVE, 1)
+    assert stream.metadata == {}
+    second.write([video(66)])
+    assert (stream.seq, new.commits, old.commits) == (2, [2], [1])
+    assert listener.told == ["live"]
+
+
+async def test_a_lost_publisher_is_held_for_and_its_return_is_one_timeline() -> None:
+    hub, listener = make()
+    lease = hub.publish("demo", Encoder())
+    lease.write([video(lease.timeline.place(50_000, True), key=True)])
+    lease.release(clean=False)
+    assert hub.stream("demo").state is StreamState.HOLDING
+    again = hub.publish("demo", Encoder())
+    dts = again.timeline.place(0, True)
+    assert 50_000 < dts < 51_000
+    again.write([video(dts, key=True)])
+    assert listener.told == ["live", "holding", "resumed"]
+
+
+async def test_the_hold_ends_after_its_limit() -> None:
+    hub, listener = make(hold_s=0.02)
+    lease = hub.publish("demo", Encoder())
+    lease.write([audio(0)])
+    lease.release(clean=False)
+    await asyncio.sleep(0.06)
+    assert listener.told == ["live", "holding", "offline"]
+    fresh = hub.publish("demo", Encoder())
+    assert fresh.timeline.place(7, False) == 7
+
+
+async def test_removing_a_channel_evicts_and_ends() -> None:
+    hub, listener = make()
+    encoder = Encoder()
+    hub.publish("demo", encoder).write([audio(0)])
+    hub.remove("demo")
+    assert len(encoder.evictions) == 1
+    assert listener.told == ["live", "offline"]
+    assert "demo" not in hub.streams
+    hub.remove("demo")

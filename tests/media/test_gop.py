@@ -1,0 +1,47 @@
+"""GopCache: starts at keyframes, stays bounded, holds nothing for audio alone."""
+
+from relay.media import Codec, GopCache, Packet, Track
+
+VIDEO = Track(codec=Codec.H264, header=b"v")
+AUDIO = Track(codec=Codec.AAC, header=b"a")
+
+
+def video(dts_ms: int, key: bool = False, size: int = 1) -> Packet:
+    return Packet(VIDEO, dts_ms, dts_ms, key, b"v" * size)
+
+
+def audio(dts_ms: int) -> Packet:
+    return Packet(AUDIO, dts_ms, dts_ms, True, b"a")
+
+
+def test_keeps_from_the_newest_keyframe_on() -> None:
+    cache = GopCache()
+    for packet in (audio(0), video(0, key=True), audio(1), video(33), video(66, key=True), audio(67)):
+        cache.add(packet)
+    assert [(packet.dts_ms, packet.is_video) for packet in cache.packets] == [(66, True), (67, False)]
+
+
+def test_nothing_before_the_first_keyframe_or_without_video() -> None:
+    cache = GopCache()
+    for packet in (audio(0), video(0), audio(23)):
+        cache.add(packet)
+    assert cache.packets == []
+
+
+def test_over_the_limit_it_holds_nothing_until_the_next_keyframe() -> None:
+    cache = GopCache(max_bytes=10)
+    cache.add(video(0, key=True, size=6))
+    cache.add(video(33, size=5))
+    assert cache.packets == []
+    cache.add(video(66, size=1))
+    assert cache.packets == []
+    cache.add(video(100, key=True, size=6))
+    assert [packet.dts_ms for packet in cache.packets] == [100]
+
+
+def test_a_new_keyframe_does_not_change_a_list_already_handed_out() -> None:
+    cache = GopCache()
+    cache.add(video(0, key=True))
+    before = cache.packets
+    cache.add(video(33, key=True))
+    assert [packet.dts_ms for packet in before] == [0]
