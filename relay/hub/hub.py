@@ -59,6 +59,10 @@ class Lease:
         if self.current:
             self.stream.metadata = metadata
 
+    def stalled(self) -> None:
+        """No media for a while, though the connection is up: the stream is held until it flows again."""
+        self._hub.stalled(self)
+
     def release(self, *, clean: bool) -> None:
         """The publisher is gone. ``clean``: it said goodbye, so the stream ends now instead of being held."""
         self._hub.released(self, clean=clean)
@@ -113,6 +117,10 @@ class Hub:
             self._enter_live(stream)
         stream.write(packets)
 
+    def stalled(self, lease: Lease) -> None:
+        if lease.current and lease.stream.state is StreamState.LIVE:
+            self._enter_holding(lease.stream)
+
     def released(self, lease: Lease, *, clean: bool) -> None:
         if not lease.current:
             return
@@ -127,8 +135,8 @@ class Hub:
         elif stream.state is StreamState.LIVE:
             self._enter_holding(stream)
 
-    def end(self, name: str) -> None:
-        """End the stream now: publisher evicted, readers told, listeners told."""
+    def end(self, name: str, reason: str = "the channel was closed") -> None:
+        """End the stream now: publisher evicted with ``reason``, readers told, listeners told."""
         stream = self._streams.get(name)
         if stream is None:
             return
@@ -136,7 +144,7 @@ class Hub:
         if lease is not None:
             lease.current = False
             stream.on_commit(None)
-            lease.publisher.evicted("the channel was closed")
+            lease.publisher.evicted(reason)
         self._cancel_hold(name)
         if stream.state is StreamState.OFFLINE:
             return
@@ -162,7 +170,7 @@ class Hub:
     def _enter_holding(self, stream: Stream) -> None:
         stream.state = StreamState.HOLDING
         loop = asyncio.get_running_loop()
-        self._holds[stream.name] = loop.call_later(self.hold_s, self.end, stream.name)
+        self._holds[stream.name] = loop.call_later(self.hold_s, self.end, stream.name, "media did not return in time")
         for listener in self._listeners:
             listener.stream_holding(stream)
 

@@ -118,3 +118,17 @@ async def test_removing_a_channel_evicts_and_ends() -> None:
     assert listener.told == ["live", "offline"]
     assert "demo" not in hub.streams
     hub.remove("demo")
+
+
+async def test_a_stalled_publisher_keeps_its_lease_and_resumes() -> None:
+    hub, listener = make()
+    lease = hub.publish("demo", Encoder())
+    lease.stalled()
+    assert listener.told == []
+    lease.write([video(0, key=True)])
+    lease.stalled()
+    lease.stalled()
+    assert listener.told == ["live", "holding"]
+    lease.write([video(6000, key=True)])
+    assert listener.told == ["live", "holding", "resumed"]
+    assert hub.lease("demo") is lease

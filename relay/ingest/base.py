@@ -1,0 +1,74 @@
+"""What every door in has in common: how a publisher shows itself, and how many connections strangers may hold."""
+
+import socket
+import struct
+from collections import Counter
+from dataclasses import dataclass
+
+from relay.config import LimitSettings
+from relay.errors import LimitError
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherInfo:
+    """One publisher as the operator sees it. Times in unix seconds, ``rtt_s`` in seconds (None: not known)."""
+
+    protocol: str
+    address: str
+    encoder: str
+    encrypted: bool
+    connected_at: float
+    bytes_received: int
+    rtt_s: float | None
+
+
+def tcp_rtt_s(sock: socket.socket | None) -> float | None:
+    """The kernel's smoothed round-trip time of a connected TCP socket in seconds, or None where it has none.
+
+    Linux ``struct tcp_info`` (linux/tcp.h): eight one-byte fields, then 32-bit ones; ``tcpi_rtt`` is the 16th, in µs.
+    """
+    if sock is None:
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    except OSError:
+        return None  # the connection went away between the question and the answer
+    rtt_us: int = struct.unpack_from("=I", info, 8 + 15 * 4)[0]
+    return rtt_us / 1e6 if rtt_us else None
+
+
+class ConnectionBudget:
+    """Counts open connections: in all, not yet authenticated, and per address. Full means refused, at the door."""
+
+    __slots__ = ("_by_address", "_limits", "total", "unauthenticated")
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self._limits = limits
+        self._by_address: Counter[str] = Counter()
+        self.total = 0
+        self.unauthenticated = 0
+
+    def enter(self, address: str) -> None:
+        """One more connection from ``address``. Raises LimitError, naming which limit, and counts nothing then."""
+        limits = self._limits
+        if self.total >= limits.connections:
+            raise LimitError("connections", f"{self.total} connections are open, the most there may be")
+        if self.unauthenticated >= limits.connections_unauthenticated:
+            raise LimitError("connections_unauthenticated", "too many connections have not shown a key yet")
+        if self._by_address[address] >= limits.connections_per_address:
+            raise LimitError("connections_per_address", f"too many connections from {address}")
+        self._by_address[address] += 1
+        self.total += 1
+        self.unauthenticated += 1
+
+    def authenticated(self) -> None:
+        """One of the connections has shown a right key."""
+        self.unauthenticated -= 1
+
+    def leave(self, address: str, *, authenticated: bool) -> None:
+        self.total -= 1
+        if not authenticated:
+            self.unauthenticated -= 1
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
