@@ -170,7 +170,8 @@ class Hub:
     def _enter_holding(self, stream: Stream) -> None:
         stream.state = StreamState.HOLDING
         loop = asyncio.get_running_loop()
-        self._holds[stream.name] = loop.call_later(self.hold_s, self.end, stream.name, "media did not return in time")
+        reason = "media did not return in time"
+        self._holds[stream.name] = loop.call_later(self.hold_s, self.end, stream.name, reason)
         for listener in self._listeners:
             listener.stream_holding(stream)
 

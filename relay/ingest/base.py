@@ -25,7 +25,7 @@ class PublisherInfo:
 def tcp_rtt_s(sock: socket.socket | None) -> float | None:
     """The kernel's smoothed round-trip time of a connected TCP socket in seconds, or None where it has none.
 
-    Linux ``struct tcp_info`` (linux/tcp.h): eight one-byte fields, then 32-bit ones; ``tcpi_rtt`` is the 16th, in µs.
+    Linux ``struct tcp_info`` (linux/tcp.h): eight bytes, then 32-bit fields; ``tcpi_rtt`` is the 16th, in µs.
     """
     if sock is None:
         return None
