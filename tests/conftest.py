@@ -1,0 +1,33 @@
+"""Fixtures for every test: child processes that end with the test, and relays to drive."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import Processes
+
+_OUTCOME = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember a failed test, so that its programs' output is shown with it."""
+    report = yield
+    if report.failed:
+        item.stash[_OUTCOME] = True
+    return report
+
+
+@pytest.fixture
+def processes(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Processes]:
+    """Starts programs; all are killed when the test ends, and what they said is printed when it failed."""
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    group = Processes(folder)
+    try:
+        yield group
+    finally:
+        group.close()
+        if request.node.stash.get(_OUTCOME, False):
+            request.node.add_report_section("teardown", "programs", group.report())
