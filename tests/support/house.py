@@ -206,11 +206,11 @@ def leftovers(tree: Tree) -> Iterator[str]:
     marks = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
     for folder in ("relay", "tests", "scripts", "deploy"):
         base = tree.root / folder
-        for path in sorted(base.rglob("*")) if base.is_dir() else []:
-            if path.is_file() and path.suffix in (".py", ".toml", ".html", ".css", "") and "data" not in path.parts:
-                for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+        for file in sorted(base.rglob("*")) if base.is_dir() else []:
+            if file.is_file() and file.suffix in (".py", ".toml", ".html", ".css", "") and "data" not in file.parts:
+                for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
                     if marks.search(line):
-                        yield f"{path.relative_to(tree.root)}:{number}: {line.strip()}"
+                        yield f"{file.relative_to(tree.root)}:{number}: {line.strip()}"
     for path, text in tree.sources("tests"):
         for node in ast.walk(_parsed(text)):
             if isinstance(node, ast.Assert) and isinstance(node.test, ast.Constant) and node.test.value:
