@@ -30,9 +30,7 @@ class Batch:
 
     __slots__ = ("_shared", "closing", "opening", "packets", "seq", "size", "start")
 
-    def __init__(
-        self, packets: Sequence[Packet], opening: Tracks, seq: int, *, closing: Tracks | None = None
-    ) -> None:
+    def __init__(self, packets: Sequence[Packet], opening: Tracks, seq: int, *, closing: Tracks | None = None) -> None:
         self.packets = packets
         self.opening = opening
         self.closing = follow(opening, packets) if closing is None else closing

@@ -1,0 +1,42 @@
+"""BitReader: codec headers bit by bit, with Exp-Golomb numbers (H.264 §9.1)."""
+
+from relay.errors import ProtocolError
+
+
+class BitReader:
+    """Reads big-endian bits from ``data``. Raises ProtocolError past its end."""
+
+    __slots__ = ("_left", "_value")
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = len(data) * 8
+
+    def read(self, count: int) -> int:
+        """The next ``count`` bits as an unsigned number."""
+        self._left -= count
+        if self._left < 0:
+            raise ProtocolError("codec header is cut short")
+        return self._value >> self._left & (1 << count) - 1
+
+    def skip(self, count: int) -> None:
+        self.read(count)
+
+    def ue(self) -> int:
+        """An unsigned Exp-Golomb number."""
+        zeros = 0
+        while not self.read(1):
+            zeros += 1
+            if zeros > 32:
+                raise ProtocolError("codec header has an impossible number in it")
+        return (1 << zeros) - 1 + self.read(zeros)
+
+    def se(self) -> int:
+        """A signed Exp-Golomb number."""
+        code = self.ue()
+        return (code + 1) // 2 if code & 1 else -(code // 2)
+
+
+def unescape(nal: bytes) -> bytes:
+    """``nal`` without emulation prevention bytes (H.264 §7.4.1.1, H.265 §7.4.2)."""
+    return nal.replace(b"\0\0\x03", b"\0\0")

@@ -1,0 +1,29 @@
+"""RtmpLimits: how much a peer may ask of the parsers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RtmpLimits:
+    """Bytes unless said otherwise. Announced sizes are checked at once; memory grows with received bytes only."""
+
+    chunk_size_min: int = 128
+    video_message_bytes: int = 4 * 1024 * 1024
+    audio_message_bytes: int = 256 * 1024
+    command_message_bytes: int = 64 * 1024
+    chunk_streams: int = 64  # a count
+    partial_bytes: int = 8 * 1024 * 1024
+    pre_auth_bytes: int = 64 * 1024
+    amf_depth: int = 16  # a count
+    amf_nodes: int = 1024  # a count
+    amf_string_bytes: int = 16 * 1024
+    commands_per_s: float = 50.0
+    commands_burst: int = 200  # a count
+
+    def message_bytes(self, type_id: int) -> int:
+        """The largest message of this type. An aggregate (22) carries audio and video, so video's limit holds."""
+        if type_id in (9, 22):
+            return self.video_message_bytes
+        if type_id == 8:
+            return self.audio_message_bytes
+        return self.command_message_bytes

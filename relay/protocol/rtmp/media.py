@@ -1,0 +1,78 @@
+"""Packets as RTMP messages: bytes that refer to nothing sent before, so that every destination shares them."""
+
+from collections.abc import Mapping, Sequence
+
+from relay.media import Packet, Track
+from relay.protocol import flv
+from relay.protocol.amf0 import AmfValue, EcmaArray, encode
+from relay.protocol.rtmp.chunk import write_message
+
+AUDIO_CSID, DATA_CSID, VIDEO_CSID = 4, 5, 6
+Tracks = tuple[Track | None, Track | None]
+
+
+def encode_batch(packets: Sequence[Packet], opening: Tracks, chunk_size: int, stream_id: int) -> bytes:
+    """``packets`` as audio and video messages, sequence headers before the first packet of each new track.
+
+    ``opening``: the (video, audio) tracks the peer already has the headers of. Times are the packets' DTS, their
+    low 32 bits.
+    """
+    out: list[bytes] = []
+    video, audio = opening
+    prefix = flv.message_prefix
+    msid = stream_id.to_bytes(4, "little")
+    video_tail, audio_tail = b"\x09" + msid, b"\x08" + msid
+    for packet in packets:
+        track, dts_ms, data = packet.track, packet.dts_ms, packet.data
+        if packet.is_video:
+            if track is not video:
+                video = track
+                out.append(_header_message(track, dts_ms, chunk_size, stream_id))
+            tail, csid = video_tail, VIDEO_CSID
+        else:
+            if track is not audio:
+                audio = track
+                out.append(_header_message(track, dts_ms, chunk_size, stream_id))
+            tail, csid = audio_tail, AUDIO_CSID
+        head = prefix(packet)
+        length = len(head) + len(data)
+        if length <= chunk_size and 0 <= dts_ms < 0xFFFFFF:
+            # The common case: one chunk, a plain timestamp (RTMP 1.0 §5.3.1.2.1).
+            out.append(b"%c%b%b%b" % (csid, dts_ms.to_bytes(3, "big"), length.to_bytes(3, "big"), tail))
+            out.append(head)
+            out.append(data)
+        else:
+            out.append(write_message(tail[0], stream_id, dts_ms, head + data, chunk_size=chunk_size, csid=csid))
+    return b"".join(out)
+
+
+def header_messages(tracks: Tracks, dts_ms: int, chunk_size: int, stream_id: int) -> bytes:
+    """The sequence headers of ``tracks``, video first, for a peer that has none of them yet."""
+    return b"".join(_header_message(track, dts_ms, chunk_size, stream_id) for track in tracks if track is not None)
+
+
+def _header_message(track: Track, dts_ms: int, chunk_size: int, stream_id: int) -> bytes:
+    body = flv.sequence_header(track)
+    if body is None:
+        return b""
+    is_video = track.codec.kind == "video"
+    csid = VIDEO_CSID if is_video else AUDIO_CSID
+    return write_message(
+        flv.VIDEO if is_video else flv.AUDIO, stream_id, dts_ms, body, chunk_size=chunk_size, csid=csid
+    )
+
+
+def metadata_message(
+    metadata: Mapping[str, object],
+    tracks: Tracks,
+    chunk_size: int,
+    stream_id: int,
+    *,
+    publishing: bool,
+    dts_ms: int = 0,
+) -> bytes:
+    """onMetaData for a destination (``publishing``: with @setDataFrame in front) or a player."""
+    values: tuple[AmfValue, ...] = ("onMetaData", EcmaArray(flv.describe(tracks, metadata)))
+    if publishing:
+        values = ("@setDataFrame", *values)
+    return write_message(flv.SCRIPT, stream_id, dts_ms, encode(*values), chunk_size=chunk_size, csid=DATA_CSID)
