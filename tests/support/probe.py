@@ -50,7 +50,8 @@ async def probe(source: Path | str, *options: str) -> dict[str, Track]:
     code, out, err = await _run(
         "ffprobe", "-hide_banner", "-v", "warning", *options, "-show_packets", "-show_streams",
         "-of", "json",
-        "-show_entries", "packet=stream_index,dts_time,duration_time:stream=index,codec_type,codec_name", str(source),
+        "-show_entries", "packet=stream_index,dts_time,duration_time:stream=index,codec_type,codec_name",
+        str(source),
     )  # fmt: skip
     assert code == 0, f"ffprobe {source}: {err}"
     assert not err.strip(), f"ffprobe {source} complains: {err}"

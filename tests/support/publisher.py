@@ -126,9 +126,9 @@ class Publisher:
             type_id,
             connection.stream_id,
             stamp & 0xFFFFFFFF,
-            (body,),
-            connection.out_chunk_size,
-            _CHUNK_STREAM[type_id],
+            body,
+            chunk_size=connection.out_chunk_size,
+            csid=_CHUNK_STREAM[type_id],
         )
         self.bytes_sent += len(data)
         self._writer.write(data)

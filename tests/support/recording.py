@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import m3u8
-
 from relay.protocol.mp4 import read_fragments, read_init
+
 from tests.support.listing import Item, Listing, digest
 
 Load = Callable[[str], bytes]
@@ -72,9 +72,7 @@ def read_recording(load: Load) -> Recording:
         if init_name not in inits:
             inits[init_name] = load(init_name)
         recording.parts.append(
-            Part(
-                segment.uri, segment.duration, init_name, inits[init_name], load(segment.uri), segment.discontinuity
-            )
+            Part(segment.uri, segment.duration, init_name, inits[init_name], load(segment.uri), segment.discontinuity)
         )
     return recording
 

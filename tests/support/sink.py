@@ -12,7 +12,7 @@ from typing import Self
 
 from relay.errors import ProtocolError
 from relay.protocol.rtmp.chunk import Message
-from relay.protocol.rtmp.events import ConnectRequested, MetadataReceived, PublishRequested, Unpublished
+from relay.protocol.rtmp.events import Connected, MetadataReceived, PublishRequested, Unpublished
 from relay.protocol.rtmp.server import ServerConnection
 from tests.support.listing import VIDEO, Listing
 
@@ -24,7 +24,7 @@ class Arrival:
     opened_at: float
     app: str = ""
     name: str = ""
-    connect: ConnectRequested | None = None
+    connect: Connected | None = None
     listing: Listing = field(default_factory=Listing)
     times: list[float] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
@@ -66,9 +66,7 @@ class Behaviour:
 class Sink:
     """Listens on ``port``; ``url`` is what a destination needs. Use as an async context manager."""
 
-    def __init__(
-        self, behaviour: Behaviour | None = None, *, tls: ssl.SSLContext | None = None, port: int = 0
-    ) -> None:
+    def __init__(self, behaviour: Behaviour | None = None, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.behaviour = behaviour or Behaviour()
         self.connections: list[Arrival] = []
         self.port = port
@@ -119,6 +117,8 @@ class Sink:
         self.connections.append(arrival)
         try:
             await self._converse(arrival, reader, writer)
+        except asyncio.CancelledError:
+            arrival.error = "the sink was closed"
         except (OSError, ProtocolError, TimeoutError) as error:
             arrival.error = f"{type(error).__name__}: {error}"
         finally:
@@ -163,17 +163,18 @@ class Sink:
     def _handle(self, arrival: Arrival, connection: ServerConnection, data: bytes) -> bool:
         """Take in ``data``; true when the connection should be closed."""
         behaviour = self.behaviour
-        for event in connection.receive(data, time.monotonic()):
+        events = connection.receive(data, time.monotonic())
+        while events:
+            event = events.pop(0)
             match event:
                 case Message():
                     arrival.take(event)
                 case MetadataReceived():
                     arrival.listing.metadata += 1
                     arrival.order.append("metadata")
-                case ConnectRequested():
+                case Connected():
                     arrival.connect = event
                     arrival.app = event.app
-                    connection.accept_connect()
                 case PublishRequested():
                     arrival.name = event.name
                     words = behaviour.refuse(arrival.app, event.name)
@@ -181,7 +182,7 @@ class Sink:
                         connection.refuse_publish(event.stream_id, words)
                         return True
                     if behaviour.answer_publish:
-                        connection.accept_publish(event.stream_id)
+                        events = [*connection.accept_publish(event.stream_id), *events]
                 case Unpublished():
                     arrival.goodbye = True
         return False
