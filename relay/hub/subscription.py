@@ -32,7 +32,8 @@ class Subscription:
     """Delivers batches at once while the reader keeps up; keeps them, bounded, while it is paused.
 
     Over the limit the oldest media goes, up to the next decodable start still held; with none held, all of it,
-    and delivery starts again at the next keyframe. ``dropped_packets`` counts what was never delivered.
+    and delivery starts again at the next keyframe. ``dropped_packets`` counts what was missed since the first
+    delivery; what came before the first keyframe was never owed.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Subscription:
         "_limit",
         "_paused",
         "_reader",
+        "_started",
         "_stream",
         "_wants_start",
         "dropped_packets",
@@ -54,6 +56,7 @@ class Subscription:
         self._bytes = 0
         self._paused = False
         self._wants_start = wants_start
+        self._started = False
         self.dropped_packets = 0
 
     @property
@@ -73,12 +76,14 @@ class Subscription:
     def deliver(self, batch: Batch) -> None:
         """Called by the stream for each batch; never raises for the reader's sake."""
         if self._wants_start:
+            skipped = len(batch.packets) if batch.start < 0 else batch.start
+            if self._started:
+                self.dropped_packets += skipped
             if batch.start < 0:
-                self.dropped_packets += len(batch.packets)
                 return
-            self.dropped_packets += batch.start
             batch = batch.from_start()
             self._wants_start = False
+        self._started = True
         if self._paused or self._backlog:
             self._keep(batch)
         else:

@@ -1,0 +1,108 @@
+"""Supervisor: runs one kind of attempt again and again; owns its state, last error, totals and the waits between."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from relay.errors import DestinationError
+
+log = structlog.get_logger("relay.supervise")
+
+
+class AttemptState(StrEnum):
+    """IDLE (nothing to do) → CONNECTING → LIVE; a failure leads to RETRYING and back; DISABLED by the owner."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    LIVE = "live"
+    RETRYING = "retrying"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits between attempts, in seconds: full jitter below a doubling bound; rejections wait at least their own."""
+
+    first_s: float = 1.0
+    most_s: float = 30.0
+    rejected_s: float = 30.0
+    healthy_s: float = 30.0  # live this long, and the bound starts over
+
+    def wait_s(self, failures: int, *, rejected: bool, uniform: Callable[[float, float], float]) -> float:
+        """How long to wait after the ``failures``-th failure in a row (1 is the first)."""
+        bound = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 20))
+        if rejected:
+            return uniform(self.rejected_s, self.rejected_s + bound)
+        return uniform(0.0, bound)
+
+
+class Supervisor:
+    """Repeats ``attempt`` until cancelled or until it ends by itself without an error.
+
+    An attempt calls ``live()`` when media flows. ``on_failure(error, wait_s)`` is told of each failure. Nothing
+    but CancelledError leaves ``run``.
+    """
+
+    def __init__(
+        self,
+        attempt: Callable[[], Awaitable[None]],
+        backoff: Backoff | None = None,
+        *,
+        on_failure: Callable[[Exception, float], None] | None = None,
+        uniform: Callable[[float, float], float] = random.uniform,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._attempt = attempt
+        self._backoff = backoff or Backoff()
+        self._on_failure = on_failure
+        self._uniform = uniform
+        self._clock = clock or asyncio.get_running_loop().time
+        self._live_since: float | None = None
+        self.state = AttemptState.IDLE
+        self.last_error = ""
+        self.attempts = 0
+        self.outcomes: Counter[str] = Counter()
+
+    def live(self) -> None:
+        """Media flows: the attempt has succeeded so far."""
+        self.state = AttemptState.LIVE
+        self.last_error = ""
+        self._live_since = self._clock()
+
+    async def run(self) -> None:
+        """Attempt, wait, attempt … until an attempt ends without an error."""
+        failures = 0
+        try:
+            while True:
+                self.state = AttemptState.CONNECTING
+                self._live_since = None
+                self.attempts += 1
+                try:
+                    await self._attempt()
+                except DestinationError as error:
+                    outcome, failure = error.outcome, error
+                except Exception as error:
+                    log.exception("an attempt failed unexpectedly")
+                    outcome, failure = "internal", DestinationError(f"{type(error).__name__}: {error}")
+                else:
+                    self.outcomes["ended"] += 1
+                    return
+                self.outcomes[outcome] += 1
+                self.last_error = str(failure)
+                failures = 1 if self._was_healthy() else failures + 1
+                wait_s = self._backoff.wait_s(failures, rejected=outcome == "rejected", uniform=self._uniform)
+                self.state = AttemptState.RETRYING
+                if self._on_failure is not None:
+                    self._on_failure(failure, wait_s)
+                await asyncio.sleep(wait_s)
+        finally:
+            self.state = AttemptState.IDLE
+
+    def _was_healthy(self) -> bool:
+        """The attempt that just failed had been live long enough to be trusted again."""
+        return self._live_since is not None and self._clock() - self._live_since >= self._backoff.healthy_s
