@@ -1,0 +1,145 @@
+"""ChannelsRepo: configured channels, their keys and their destinations."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+
+from relay.database.crypto import Cipher
+from relay.database.schema import channels, destinations
+from relay.errors import ConflictError, NotFoundError
+from relay.secret import Secret
+
+Result = TypeVar("Result")
+
+
+class Run(Protocol):
+    """How work gets to the writer thread (Database.run)."""
+
+    def __call__(self, work: Callable[[sa.Connection], Result]) -> Awaitable[Result]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationRow:
+    """One destination as stored, its key decrypted."""
+
+    name: str
+    url: str
+    key: Secret = field(default_factory=lambda: Secret(""))
+    platform: str = "custom"
+    kind: str = "rtmp"
+    enabled: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRow:
+    """One channel as stored, its keys decrypted. ``created_at``: unix seconds."""
+
+    name: str
+    created_at: float
+    stream_key: Secret
+    read_key: Secret
+    options: dict[str, Any]
+    destinations: tuple[DestinationRow, ...] = ()
+
+
+class ChannelsRepo:
+    """Every operation is one transaction in the database's writer thread."""
+
+    def __init__(self, run: Run, cipher: Cipher) -> None:
+        self._run = run
+        self._cipher = cipher
+
+    async def all(self) -> list[ChannelRow]:
+        """Every channel with its destinations, by name."""
+        return await self._run(self._all)
+
+    def _all(self, connection: sa.Connection) -> list[ChannelRow]:
+        grouped: dict[str, list[DestinationRow]] = {}
+        ordered = sa.select(destinations).order_by(destinations.c.channel, destinations.c.position)
+        for row in connection.execute(ordered).mappings():
+            grouped.setdefault(row["channel"], []).append(
+                DestinationRow(
+                    name=row["name"],
+                    url=row["url"],
+                    key=self._cipher.decrypt(row["key"]),
+                    platform=row["platform"],
+                    kind=row["kind"],
+                    enabled=row["enabled"],
+                    options=row["options"],
+                )
+            )
+        return [
+            ChannelRow(
+                name=row["name"],
+                created_at=row["created_at"],
+                stream_key=self._cipher.decrypt(row["stream_key"]),
+                read_key=self._cipher.decrypt(row["read_key"]),
+                options=row["options"],
+                destinations=tuple(grouped.get(row["name"], ())),
+            )
+            for row in connection.execute(sa.select(channels).order_by(channels.c.name)).mappings()
+        ]
+
+    async def create(self, name: str, stream_key: Secret, read_key: Secret, options: dict[str, Any]) -> ChannelRow:
+        """A new channel. Raises ConflictError when name or key is taken."""
+        row = ChannelRow(name=name, created_at=time.time(), stream_key=stream_key, read_key=read_key, options=options)
+        values = {"name": name, "created_at": row.created_at, "options": options, **self._keys(row)}
+        try:
+            await self._run(lambda connection: connection.execute(sa.insert(channels).values(values)))
+        except sa.exc.IntegrityError as error:
+            raise ConflictError(f"there is already a channel {name}, or another channel has this key") from error
+        return row
+
+    async def update(self, row: ChannelRow) -> None:
+        """Store the row's keys and options. Raises NotFoundError, or ConflictError when a key is another's."""
+        statement = (
+            sa.update(channels).where(channels.c.name == row.name).values(options=row.options, **self._keys(row))
+        )
+        try:
+            result = await self._run(lambda connection: connection.execute(statement).rowcount)
+        except sa.exc.IntegrityError as error:
+            raise ConflictError("another channel has this key") from error
+        if not result:
+            raise NotFoundError(f"there is no channel {row.name}")
+
+    async def delete(self, name: str) -> None:
+        """Remove a channel and its destinations; its recordings stay. Raises NotFoundError."""
+        statement = sa.delete(channels).where(channels.c.name == name)
+        if not await self._run(lambda connection: connection.execute(statement).rowcount):
+            raise NotFoundError(f"there is no channel {name}")
+
+    async def set_destinations(self, channel: str, rows: Sequence[DestinationRow]) -> None:
+        """Make ``rows``, in this order, the channel's destinations."""
+        values = [
+            {
+                "channel": channel,
+                "name": row.name,
+                "position": position,
+                "kind": row.kind,
+                "platform": row.platform,
+                "url": row.url,
+                "key": self._cipher.encrypt(row.key),
+                "enabled": row.enabled,
+                "options": row.options,
+            }
+            for position, row in enumerate(rows)
+        ]
+
+        def replace(connection: sa.Connection) -> None:
+            connection.execute(sa.delete(destinations).where(destinations.c.channel == channel))
+            if values:
+                connection.execute(sa.insert(destinations), values)
+
+        await self._run(replace)
+
+    def _keys(self, row: ChannelRow) -> dict[str, Any]:
+        return {
+            "stream_key": self._cipher.encrypt(row.stream_key),
+            "stream_key_digest": row.stream_key.digest(),
+            "read_key": self._cipher.encrypt(row.read_key),
+            "read_key_digest": row.read_key.digest(),
+        }

@@ -1,0 +1,1 @@
+"""Alembic migrations, run at start. Deliberately without downgrades: restore a backup instead."""

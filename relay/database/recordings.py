@@ -1,0 +1,186 @@
+"""RecordingsRepo: what was recorded, segment by segment, gap by gap, and what of it is safe in the store."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from relay.database.channels import Run
+from relay.database.schema import gaps, recordings, segments
+from relay.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingRow:
+    """One event in the archive. Times in unix seconds; ``base_ms``: the stream DTS its media time 0 stands for."""
+
+    id: str
+    channel: str
+    state: str  # recording or complete
+    started_at: float
+    ended_at: float | None = None
+    base_ms: int = 0
+    # sums over segments and gaps, filled in when read
+    duration_s: float = 0.0
+    gap_s: float = 0.0
+    bytes: int = 0
+    segments: int = 0
+    segments_stored: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRow:
+    """One closed CMAF segment. ``start_ms``: media time since the recording's base; ``started_at``: unix seconds."""
+
+    seq: int
+    object_key: str
+    init_key: str
+    started_at: float
+    start_ms: int
+    duration_s: float
+    bytes: int
+    sha256: str
+    stored: bool = False
+    starts_with_keyframe: bool = True
+    discontinuity: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapRow:
+    """Missing time in a recording, in ms of its media time."""
+
+    start_ms: int
+    length_ms: int
+    reason: str
+
+
+class RecordingsRepo:
+    """Every operation is one transaction in the database's writer thread; all can be repeated without harm."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    async def create(self, row: RecordingRow) -> None:
+        """Add a recording, or leave it as it is where its id exists."""
+        fields = ("id", "channel", "state", "started_at", "ended_at", "base_ms")
+        values = {name: getattr(row, name) for name in fields}
+
+        def work(connection: sa.Connection) -> None:
+            found = connection.execute(sa.select(recordings.c.id).where(recordings.c.id == row.id)).first()
+            if found is None:
+                connection.execute(sa.insert(recordings).values(values))
+
+        await self._run(work)
+
+    async def add_segment(self, recording: str, row: SegmentRow) -> None:
+        """Add a segment, or replace the one with its number."""
+
+        def work(connection: sa.Connection) -> None:
+            at = (segments.c.recording == recording) & (segments.c.seq == row.seq)
+            connection.execute(sa.delete(segments).where(at))
+            connection.execute(sa.insert(segments).values(recording=recording, **asdict(row)))
+
+        await self._run(work)
+
+    async def mark_stored(self, recording: str, seq: int) -> None:
+        """The segment is in the store, verified."""
+        at = (segments.c.recording == recording) & (segments.c.seq == seq)
+        await self._run(lambda connection: connection.execute(sa.update(segments).where(at).values(stored=True)))
+
+    async def add_gap(self, recording: str, row: GapRow) -> None:
+        """Write down missing time, once per start."""
+
+        def work(connection: sa.Connection) -> None:
+            at = (gaps.c.recording == recording) & (gaps.c.start_ms == row.start_ms)
+            connection.execute(sa.delete(gaps).where(at))
+            connection.execute(sa.insert(gaps).values(recording=recording, **asdict(row)))
+
+        await self._run(work)
+
+    async def set_state(self, recording: str, state: str, ended_at: float | None) -> None:
+        """``complete`` at the end, or ``recording`` again when it goes on."""
+        statement = sa.update(recordings).where(recordings.c.id == recording).values(state=state, ended_at=ended_at)
+        await self._run(lambda connection: connection.execute(statement))
+
+    async def get(self, recording: str) -> RecordingRow:
+        """Raises NotFoundError."""
+        found = await self._run(lambda connection: self._read(connection, recordings.c.id == recording, 1, 0))
+        if not found:
+            raise NotFoundError(f"there is no recording {recording}")
+        return found[0]
+
+    async def newest(self, channel: str | None = None, limit: int = 1000, offset: int = 0) -> list[RecordingRow]:
+        """Newest first."""
+        where = sa.true() if channel is None else recordings.c.channel == channel
+        return await self._run(lambda connection: self._read(connection, where, limit, offset))
+
+    async def running(self) -> Sequence[RecordingRow]:
+        """Recordings not complete, oldest first."""
+        rows = await self._run(
+            lambda connection: self._read(connection, recordings.c.state != "complete", 1_000_000, 0)
+        )
+        return rows[::-1]
+
+    async def segments(self, recording: str) -> Sequence[SegmentRow]:
+        """In order."""
+        statement = sa.select(segments).where(segments.c.recording == recording).order_by(segments.c.seq)
+
+        def work(connection: sa.Connection) -> Sequence[SegmentRow]:
+            return [SegmentRow(**_without(row, "recording")) for row in connection.execute(statement).mappings()]
+
+        return await self._run(work)
+
+    async def gaps(self, recording: str) -> Sequence[GapRow]:
+        """In order."""
+        statement = sa.select(gaps).where(gaps.c.recording == recording).order_by(gaps.c.start_ms)
+
+        def work(connection: sa.Connection) -> Sequence[GapRow]:
+            return [GapRow(**_without(row, "recording")) for row in connection.execute(statement).mappings()]
+
+        return await self._run(work)
+
+    async def delete(self, recording: str) -> None:
+        """Forget a recording, its segments and gaps."""
+        await self._run(
+            lambda connection: connection.execute(sa.delete(recordings).where(recordings.c.id == recording))
+        )
+
+    def _read(
+        self, connection: sa.Connection, where: sa.ColumnElement[bool], limit: int, offset: int
+    ) -> list[RecordingRow]:
+        own = segments.c.recording == recordings.c.id
+        lost = sa.select(sa.func.coalesce(sa.func.sum(gaps.c.length_ms), 0)).where(gaps.c.recording == recordings.c.id)
+        total = sa.func.coalesce(sa.func.sum(segments.c.duration_s), 0.0)
+        statement = (
+            sa.select(
+                recordings,
+                sa.select(total).where(own).scalar_subquery().label("duration_s"),
+                (lost.scalar_subquery() / 1000.0).label("gap_s"),
+                sa.select(sa.func.coalesce(sa.func.sum(segments.c.bytes), 0))
+                .where(own)
+                .scalar_subquery()
+                .label("bytes"),
+                sa.select(sa.func.count(segments.c.seq)).where(own).scalar_subquery().label("segments"),
+                sa.select(sa.func.count(segments.c.seq))
+                .where(own & segments.c.stored)
+                .scalar_subquery()
+                .label("segments_stored"),
+            )
+            .where(where)
+            .order_by(recordings.c.started_at.desc(), recordings.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        found = [RecordingRow(**dict(row)) for row in connection.execute(statement).mappings()]
+        return [_rounded(row) for row in found]
+
+
+def _rounded(row: RecordingRow) -> RecordingRow:
+    """Sums of floats without their noise."""
+    values = asdict(row)
+    return RecordingRow(**{**values, "duration_s": round(row.duration_s, 3), "gap_s": round(float(row.gap_s), 3)})
+
+
+def _without(row: Any, name: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != name}

@@ -1,0 +1,66 @@
+"""RecordingsRepo: sums, order, and operations that can be repeated."""
+
+import pytest
+
+from relay.database import Database, GapRow, RecordingRow, SegmentRow
+from relay.errors import NotFoundError
+
+
+def segment(seq: int, *, stored: bool = False) -> SegmentRow:
+    return SegmentRow(
+        seq=seq,
+        object_key=f"demo/r1/{seq:06d}.m4s",
+        init_key="demo/r1/init-0.mp4",
+        started_at=1000.0 + seq * 6,
+        start_ms=seq * 6000,
+        duration_s=6.0,
+        bytes=100,
+        sha256="0" * 64,
+        stored=stored,
+    )
+
+
+async def test_a_recording_sums_up_its_segments_and_gaps(database: Database) -> None:
+    repo = database.recordings
+    await repo.create(RecordingRow(id="r1", channel="demo", state="recording", started_at=1000.0, base_ms=5))
+    for seq in range(3):
+        await repo.add_segment("r1", segment(seq))
+    await repo.add_segment("r1", segment(2))
+    await repo.mark_stored("r1", 0)
+    await repo.add_gap("r1", GapRow(start_ms=6000, length_ms=2500, reason="link lost"))
+    await repo.add_gap("r1", GapRow(start_ms=6000, length_ms=2500, reason="link lost"))
+    row = await repo.get("r1")
+    assert (row.duration_s, row.gap_s, row.bytes, row.segments, row.segments_stored) == (18.0, 2.5, 300, 3, 1)
+    assert row.base_ms == 5
+    assert [item.stored for item in await repo.segments("r1")] == [True, False, False]
+    assert await repo.gaps("r1") == [GapRow(start_ms=6000, length_ms=2500, reason="link lost")]
+
+
+async def test_an_empty_recording_has_zero_sums(database: Database) -> None:
+    await database.recordings.create(RecordingRow(id="r1", channel="demo", state="recording", started_at=1.0))
+    row = await database.recordings.get("r1")
+    assert (row.duration_s, row.gap_s, row.bytes, row.segments, row.segments_stored) == (0, 0, 0, 0, 0)
+
+
+async def test_newest_first_by_channel_and_running_oldest_first(database: Database) -> None:
+    repo = database.recordings
+    for index, channel in enumerate(("a", "b", "a")):
+        await repo.create(RecordingRow(id=f"r{index}", channel=channel, state="recording", started_at=float(index)))
+    await repo.set_state("r1", "complete", 9.0)
+    assert [row.id for row in await repo.newest()] == ["r2", "r1", "r0"]
+    assert [row.id for row in await repo.newest("a")] == ["r2", "r0"]
+    assert [row.id for row in await repo.newest(limit=1, offset=1)] == ["r1"]
+    assert [row.id for row in await repo.running()] == ["r0", "r2"]
+    assert (await repo.get("r1")).ended_at == 9.0
+
+
+async def test_creating_twice_keeps_the_first_and_deleting_forgets_all(database: Database) -> None:
+    repo = database.recordings
+    await repo.create(RecordingRow(id="r1", channel="demo", state="recording", started_at=1.0))
+    await repo.create(RecordingRow(id="r1", channel="other", state="recording", started_at=2.0))
+    assert (await repo.get("r1")).channel == "demo"
+    await repo.add_segment("r1", segment(0))
+    await repo.delete("r1")
+    assert await repo.segments("r1") == []
+    with pytest.raises(NotFoundError, match="r1"):
+        await repo.get("r1")
