@@ -10,9 +10,7 @@ from relay.ingest.base import ConnectionBudget, tcp_rtt_s
 
 
 def test_each_budget_refuses_the_one_too_many_and_counts_nothing_for_it() -> None:
-    budget = ConnectionBudget(
-        LimitSettings(connections=4, connections_unauthenticated=3, connections_per_address=2)
-    )
+    budget = ConnectionBudget(LimitSettings(connections=4, connections_unauthenticated=3, connections_per_address=2))
     budget.enter("192.0.2.1")
     budget.enter("192.0.2.1")
     with pytest.raises(LimitError) as per_address:
@@ -31,9 +29,7 @@ def test_each_budget_refuses_the_one_too_many_and_counts_nothing_for_it() -> Non
 
 
 def test_leaving_gives_every_place_back() -> None:
-    budget = ConnectionBudget(
-        LimitSettings(connections=1, connections_unauthenticated=1, connections_per_address=1)
-    )
+    budget = ConnectionBudget(LimitSettings(connections=1, connections_unauthenticated=1, connections_per_address=1))
     for authenticated in (False, True, False):
         budget.enter("192.0.2.1")
         if authenticated:

@@ -1,0 +1,91 @@
+"""Admission: may this key publish, or play, and which channel is it for. In memory, by SHA-256, throttled."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+from relay.errors import RefusedError
+from relay.secret import Secret
+
+WINDOW_S = 60.0
+_MOST_ADDRESSES = 10_000
+UNKNOWN = "unknown"  # the channel label of refusals: nothing a stranger wrote becomes a label
+
+
+class Admission:
+    """The index of keys. ``outcomes`` counts (channel, outcome); used on the event loop only.
+
+    Keys are found by digest, so that looking one up tells nothing about others by its timing; the found key's
+    own text is compared in constant time besides.
+    """
+
+    def __init__(self, failures_per_minute: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        self._publish: dict[str, tuple[str, Secret]] = {}
+        self._read: dict[str, tuple[str, Secret]] = {}
+        self._digests: dict[str, tuple[str, str]] = {}
+        self._most_failures = failures_per_minute
+        self._failures: dict[str, deque[float]] = {}
+        self._clock = clock
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    def set_channel(self, name: str, publish_key: Secret, read_key: Secret) -> None:
+        """Admit these keys to channel ``name``, and its former ones no longer."""
+        self.remove(name)
+        digests = publish_key.digest(), read_key.digest()
+        self._publish[digests[0]] = (name, publish_key)
+        self._read[digests[1]] = (name, read_key)
+        self._digests[name] = digests
+
+    def remove(self, name: str) -> None:
+        """Admit nobody to channel ``name`` from now on."""
+        publish, read = self._digests.pop(name, ("", ""))
+        self._publish.pop(publish, None)
+        self._read.pop(read, None)
+
+    def admit_publish(self, key: str, address: str) -> str:
+        """The channel ``key`` may publish. Raises RefusedError, in words an encoder can show."""
+        if not key:
+            self._refuse(
+                "no_key", "no stream key: put it into the encoder's stream key field, or behind the URL", address
+            )
+        return self._admit(self._publish, key, address)
+
+    def admit_play(self, channel: str, key: str, address: str) -> str:
+        """The channel ``key`` may play, which must be ``channel`` where one is named. Raises RefusedError."""
+        if not key:
+            self._refuse("no_key", "no read key: add ?key=READ_KEY to the address", address)
+        found = self._admit(self._read, key, address)
+        if channel not in ("", found, key):
+            self._refuse("bad_key", f"this read key is not for {channel}", address)
+        return found
+
+    def _admit(self, index: dict[str, tuple[str, Secret]], key: str, address: str) -> str:
+        if self._is_throttled(address):
+            self.outcomes[UNKNOWN, "throttled"] += 1
+            raise RefusedError("throttled", "too many wrong keys from this address; wait a minute and check the key")
+        shown = Secret(key)
+        name, expected = index.get(shown.digest(), ("", Secret("")))
+        if not name or shown != expected:
+            self._refuse(
+                "bad_key", "wrong stream key: copy it again from the relay, or ask the operator for it", address
+            )
+        self.outcomes[name, "accepted"] += 1
+        return name
+
+    def _refuse(self, outcome: str, message: str, address: str) -> None:
+        self.outcomes[UNKNOWN, outcome] += 1
+        if len(self._failures) >= _MOST_ADDRESSES:
+            self._forget_old()
+        if address in self._failures or len(self._failures) < _MOST_ADDRESSES:
+            self._failures.setdefault(address, deque(maxlen=self._most_failures)).append(self._clock())
+        raise RefusedError(outcome, message)
+
+    def _is_throttled(self, address: str) -> bool:
+        failures = self._failures.get(address)
+        if failures is None:
+            return False
+        return len(failures) == self._most_failures and self._clock() - failures[0] < WINDOW_S
+
+    def _forget_old(self) -> None:
+        horizon = self._clock() - WINDOW_S
+        self._failures = {address: times for address, times in self._failures.items() if times[-1] > horizon}

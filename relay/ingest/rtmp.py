@@ -1,0 +1,163 @@
+"""RTMP and RTMPS doors: encoders publish here and players pull; bytes in, packets to the hub, once per tick."""
+
+import asyncio
+import contextlib
+import ssl
+from collections import Counter
+from pathlib import Path
+
+from relay.config import Settings, split_address
+from relay.errors import ConfigError
+from relay.hub import Hub, Ticker
+from relay.ingest.admission import Admission
+from relay.ingest.base import ConnectionBudget, PublisherInfo
+from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
+from relay.protocol.rtmp.limits import RtmpLimits
+
+SWEEP_S = 0.5
+FAREWELL_S = 2.0
+
+
+def rtmp_limits(settings: Settings) -> RtmpLimits:
+    """The parser's limits, out of the settings'."""
+    limits = settings.limits
+    return RtmpLimits(
+        chunk_size_min=limits.chunk_size_min,
+        video_message_bytes=limits.video_message_bytes,
+        audio_message_bytes=limits.audio_message_bytes,
+        command_message_bytes=limits.command_message_bytes,
+        chunk_streams=limits.chunk_streams,
+        partial_bytes=limits.partial_bytes,
+        pre_auth_bytes=limits.pre_auth_bytes,
+        amf_depth=limits.amf_depth,
+        amf_nodes=limits.amf_nodes,
+        amf_string_bytes=limits.amf_string_bytes,
+        commands_per_s=limits.commands_per_s,
+        commands_burst=limits.commands_burst,
+    )
+
+
+def server_tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    """A server context for RTMPS, TLS 1.2 or later. Raises ConfigError naming the file that does not load."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"cannot use the certificate {certificate} with the key {key or certificate}: {error}; "
+            "rtmp.tls_certificate wants a PEM chain, rtmp.tls_key its PEM private key"
+        ) from error
+    return context
+
+
+class RtmpStats:
+    """Counters of the whole door; metrics read them at scrape."""
+
+    __slots__ = ("connections", "limit_hits", "open")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.open = 0
+        self.limit_hits: Counter[str] = Counter()
+
+
+class RtmpIngest:
+    """Listens for RTMP (and RTMPS when a certificate is configured) and runs every connection made to it."""
+
+    def __init__(self, hub: Hub, admission: Admission, settings: Settings, ticker: Ticker) -> None:
+        self.hub = hub
+        self.admission = admission
+        self.settings = settings
+        self.ticker = ticker
+        self.stats = RtmpStats()
+        self.budget = ConnectionBudget(settings.limits)
+        self.limits = rtmp_limits(settings)
+        self.bytes_received: Counter[str] = Counter()  # by channel
+        # One buffer serves every connection: a read is parsed to its end before the next begins.
+        self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self._connections: set[RtmpConnection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._all_closed: asyncio.Event | None = None
+
+    async def start(self) -> None:
+        """Open the listeners. Raises ConfigError when an address is taken or a certificate cannot be read."""
+        rtmp = self.settings.rtmp
+        await self._listen(rtmp.listen, None)
+        if rtmp.tls_certificate is not None:
+            await self._listen(rtmp.tls_listen, server_tls(rtmp.tls_certificate, rtmp.tls_key))
+        self._sweep()
+
+    async def _listen(self, address: str, tls: ssl.SSLContext | None) -> None:
+        host, port = split_address(address)
+        loop = asyncio.get_running_loop()
+        handshake_s = self.settings.limits.handshake_s if tls else None
+        try:
+            server = await loop.create_server(
+                lambda: RtmpConnection(self, loop, encrypted=tls is not None),
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=handshake_s,
+                backlog=1024,
+                reuse_address=True,
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen for RTMP on {address}: {error.strerror or error}; "
+                "set RELAY_RTMP__LISTEN (or rtmp.listen in the settings file) to a free address"
+            ) from error
+        self._servers.append(server)
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports in use, plain first: what was asked for, or what the system chose for port 0."""
+        return [server.sockets[0].getsockname()[1] for server in self._servers]
+
+    def publisher(self, channel: str) -> PublisherInfo | None:
+        """Who publishes ``channel`` now, if it came through this door."""
+        lease = self.hub.lease(channel)
+        if lease is None or not isinstance(lease.publisher, RtmpConnection):
+            return None
+        return lease.publisher.info()
+
+    async def close(self) -> None:
+        """Stop listening, tell every peer, and wait briefly until their sockets are closed."""
+        self._closing = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.end("the relay is shutting down", clean=True)
+        if self._connections:
+            self._all_closed = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_closed.wait(), FAREWELL_S)
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    # --- called by connections ---------------------------------------------------------------------------------
+
+    def opened(self, connection: "RtmpConnection") -> None:
+        self.stats.connections += 1
+        self.stats.open += 1
+        self._connections.add(connection)
+
+    def closed(self, connection: "RtmpConnection") -> None:
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self.stats.open -= 1
+            if self._all_closed is not None and not self._connections:
+                self._all_closed.set()
+
+    def _sweep(self) -> None:
+        """Deadlines and late acknowledgements of all connections, on one timer."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in tuple(self._connections):
+            connection.check(now)
+        if not self._closing:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
