@@ -63,6 +63,7 @@ class ArchiveSettings(Section):
     s3_region: str = ""
     s3_path_style: bool = False
     uploads: int = Field(4, ge=1, le=64)
+    merge_window_s: float = Field(1800.0, ge=0)  # a publisher lost and back within this goes on with its recording
     keep_after_upload_s: float = Field(600.0, ge=0)
 
     @field_validator("store")

@@ -131,11 +131,11 @@ class Hub:
         if stream.state is StreamState.OFFLINE:
             return
         if clean or self.hold_s <= 0:
-            self.end(stream.name)
+            self.end(stream.name, clean=clean)
         elif stream.state is StreamState.LIVE:
             self._enter_holding(stream)
 
-    def end(self, name: str, reason: str = "the channel was closed") -> None:
+    def end(self, name: str, reason: str = "the channel was closed", *, clean: bool = True) -> None:
         """End the stream now: publisher evicted with ``reason``, readers told, listeners told."""
         stream = self._streams.get(name)
         if stream is None:
@@ -149,6 +149,7 @@ class Hub:
         if stream.state is StreamState.OFFLINE:
             return
         stream.state = StreamState.OFFLINE
+        stream.ended_cleanly = clean
         stream.reset()
         for listener in self._listeners:
             listener.stream_offline(stream)
@@ -170,10 +171,12 @@ class Hub:
     def _enter_holding(self, stream: Stream) -> None:
         stream.state = StreamState.HOLDING
         loop = asyncio.get_running_loop()
-        reason = "media did not return in time"
-        self._holds[stream.name] = loop.call_later(self.hold_s, self.end, stream.name, reason)
+        self._holds[stream.name] = loop.call_later(self.hold_s, self._hold_over, stream.name)
         for listener in self._listeners:
             listener.stream_holding(stream)
+
+    def _hold_over(self, name: str) -> None:
+        self.end(name, "media did not return in time", clean=False)
 
     def _cancel_hold(self, name: str) -> None:
         timer = self._holds.pop(name, None)

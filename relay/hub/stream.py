@@ -58,9 +58,11 @@ class Stream:
         self.seq = 0
         self.durable_seq = 0
         self.last_dts_ms: int | None = None
+        self.ended_cleanly = True  # how the last one ended: the publisher's goodbye, or its silence
         self._gop = GopCache()
         self._subscriptions: tuple[Subscription, ...] = ()
         self._keeper = False
+        self._commit_lost = False
         self._on_commit: Callable[[int], None] | None = None
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -98,9 +100,15 @@ class Stream:
 
     def commit(self, seq: int) -> None:
         """Everything up to packet number ``seq`` is on disk: the publisher may be told."""
+        if self._commit_lost:
+            return
         self.durable_seq = seq
         if self._on_commit is not None:
             self._on_commit(seq)
+
+    def commit_lost(self) -> None:
+        """Some packets will never be on disk. Acknowledgements count from the start, so this publisher gets no more."""
+        self._commit_lost = True
 
     def set_keeper(self, keeper: bool) -> None:
         """With a keeper (the archive's recorder), only its ``commit`` calls make media durable."""
@@ -109,7 +117,8 @@ class Stream:
             self.commit(self.seq)
 
     def on_commit(self, callback: Callable[[int], None] | None) -> None:
-        """Whom to tell of commits: the current publisher, or nobody."""
+        """Whom to tell of commits: the current publisher, or nobody. A new one owes nothing to the past."""
+        self._commit_lost = False
         self._on_commit = callback
 
     # --- reading ----------------------------------------------------------------------------------------------

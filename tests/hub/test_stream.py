@@ -56,3 +56,20 @@ def test_reset_forgets_media_but_not_totals() -> None:
     assert stream.metadata == {}
     assert stream.last_dts_ms is None
     assert (stream.seq, stream.stats.video_packets) == (1, 1)
+
+
+def test_after_a_loss_the_publisher_hears_nothing_more_but_its_successor_does() -> None:
+    stream = Stream("demo")
+    told: list[int] = []
+    stream.set_keeper(True)
+    stream.on_commit(told.append)
+    stream.write([video(0, key=True)])
+    stream.commit(1)
+    stream.commit_lost()
+    stream.write([video(33)])
+    stream.commit(2)
+    assert (told, stream.durable_seq) == ([1], 1)
+    stream.on_commit(told.append)
+    stream.write([video(66)])
+    stream.commit(3)
+    assert told == [1, 3]

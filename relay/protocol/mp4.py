@@ -1,0 +1,195 @@
+"""Fragmented MP4 (ISO/IEC 14496-12): media segments out of packets, byte for byte, and readers to check them with."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from relay.errors import ProtocolError
+from relay.media import Packet, TrackKind
+
+_SYNC, _NOT_SYNC = 0x02000000, 0x01010000  # §8.8.3.1: depends on nothing; depends on others and is no sync sample
+_SAMPLE = struct.Struct(">IIIi")
+_FALLBACK_MS = {TrackKind.VIDEO: 33, TrackKind.AUDIO: 21}  # the length of a lone frame nobody can know
+
+
+class TrackScale(NamedTuple):
+    """A track of an init segment: its number, and its ticks per second."""
+
+    track_id: int
+    timescale: int
+
+
+class Sample(NamedTuple):
+    """One sample read back. ``dts`` and ``cts_offset`` in ticks of the track."""
+
+    track_id: int
+    dts: int
+    cts_offset: int
+    is_sync: bool
+    payload: bytes
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    """One box (§4.2): size, type, content."""
+    content = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def fragment(
+    sequence: int,
+    packets: Sequence[Packet],
+    scales: Mapping[TrackKind, TrackScale],
+    *,
+    base_ms: int,
+    ends_ms: Mapping[TrackKind, int],
+) -> bytes:
+    """``moof`` and ``mdat`` holding ``packets``, whose DTS count from ``base_ms`` (what is earlier is at 0).
+
+    Sample durations come from the next packet of the track; the last one's from ``ends_ms`` (DTS of what follows),
+    or else is that of the one before.
+    """
+    tracks: dict[TrackKind, list[Packet]] = {}
+    for packet in packets:
+        tracks.setdefault(TrackKind.VIDEO if packet.is_video else TrackKind.AUDIO, []).append(packet)
+    trafs: list[tuple[bytes, bytes, int]] = []  # everything before and behind the data offset, and payload bytes
+    payloads: list[bytes] = []
+    for kind in (TrackKind.VIDEO, TrackKind.AUDIO):
+        own = tracks.get(kind)
+        if own:
+            head, samples, size = _traf(own, scales[kind], base_ms, ends_ms.get(kind), _FALLBACK_MS[kind])
+            trafs.append((head, samples, size))
+            payloads += [packet.data for packet in own]
+    mfhd = box(b"mfhd", struct.pack(">II", 0, sequence))
+    # traf = 8 + head + trun header (8 + 12: flags, count, data offset) + samples
+    moof_size = 8 + len(mfhd) + sum(8 + len(head) + 20 + len(samples) for head, samples, _ in trafs)
+    offset = moof_size + 8
+    boxes = []
+    for head, samples, size in trafs:
+        # §8.8.8: data offset, then duration, size, flags and composition offset of each sample; version 1: signed
+        trun = box(b"trun", struct.pack(">IIi", 0x01000F01, len(samples) // 16, offset), samples)
+        boxes.append(box(b"traf", head, trun))
+        offset += size
+    moof = box(b"moof", mfhd, *boxes)
+    data = b"".join(payloads)
+    return moof + struct.pack(">I4s", 8 + len(data), b"mdat") + data
+
+
+def _traf(
+    packets: Sequence[Packet], scale: TrackScale, base_ms: int, end_ms: int | None, fallback_ms: int
+) -> tuple[bytes, bytes, int]:
+    rate = scale.timescale
+
+    def ticks(ms: int) -> int:
+        return max(0, (ms - base_ms) * rate + 500) // 1000
+
+    if end_ms is None or end_ms <= packets[-1].dts_ms:
+        last_ms = packets[-1].dts_ms - packets[-2].dts_ms if len(packets) > 1 else fallback_ms
+        end_ms = packets[-1].dts_ms + last_ms
+    pack = _SAMPLE.pack
+    samples = []
+    dts = start = ticks(packets[0].dts_ms)
+    size = 0
+    for index, packet in enumerate(packets):
+        following = ticks(packets[index + 1].dts_ms if index + 1 < len(packets) else end_ms)
+        flags = _SYNC if packet.is_keyframe else _NOT_SYNC
+        length = len(packet.data)
+        samples.append(pack(following - dts, length, flags, ticks(packet.pts_ms) - ticks(packet.dts_ms)))
+        dts = following
+        size += length
+    tfhd = box(b"tfhd", struct.pack(">II", 0x020000, scale.track_id))  # §8.8.7: default-base-is-moof
+    tfdt = box(b"tfdt", struct.pack(">IQ", 0x01000000, start))
+    return tfhd + tfdt, b"".join(samples), size
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def boxes(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[bytes, int, int]]:
+    """(type, content start, content end) of each box in a range. Raises ProtocolError where sizes lead astray."""
+    end = len(data) if end is None else end
+    found: list[tuple[bytes, int, int]] = []
+    at = start
+    while at < end:
+        if end - at < 8:
+            raise ProtocolError("MP4 box is cut short")
+        size, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if size == 1 and end - at >= 16:
+            size, head = struct.unpack_from(">Q", data, at + 8)[0], 16
+        if size < head or size > end - at:
+            raise ProtocolError(f"MP4 box {kind!r} of {size} bytes does not fit")
+        found.append((kind, at + head, at + size))
+        at += size
+    return found
+
+
+def _child(data: bytes, parent: tuple[bytes, int, int], *path: bytes) -> tuple[bytes, int, int]:
+    for kind in path:
+        matching = [item for item in boxes(data, parent[1], parent[2]) if item[0] == kind]
+        if not matching:
+            raise ProtocolError(f"MP4 box {parent[0]!r} without {kind!r}")
+        parent = matching[0]
+    return parent
+
+
+def _unpack(layout: str, data: bytes, at: int, end: int) -> tuple[int, ...]:
+    if struct.calcsize(layout) > end - at:
+        raise ProtocolError("MP4 box is cut short")
+    return struct.unpack_from(layout, data, at)
+
+
+def read_init(data: bytes) -> dict[TrackKind, TrackScale]:
+    """The tracks of an init segment. Raises ProtocolError."""
+    tracks: dict[TrackKind, TrackScale] = {}
+    for movie in (item for item in boxes(data) if item[0] == b"moov"):
+        for trak in (item for item in boxes(data, movie[1], movie[2]) if item[0] == b"trak"):
+            _, at, end = _child(data, trak, b"tkhd")
+            wide = _unpack(">B", data, at, end)[0] == 1
+            (track_id,) = _unpack(">I", data, at + (20 if wide else 12), end)
+            _, at, end = _child(data, trak, b"mdia", b"mdhd")
+            wide = _unpack(">B", data, at, end)[0] == 1
+            (timescale,) = _unpack(">I", data, at + (20 if wide else 12), end)
+            _, at, end = _child(data, trak, b"mdia", b"hdlr")
+            handler = data[at + 8 : at + 12]
+            kind = {b"vide": TrackKind.VIDEO, b"soun": TrackKind.AUDIO}.get(handler)
+            if kind is not None:
+                tracks[kind] = TrackScale(track_id, timescale)
+    if not tracks:
+        raise ProtocolError("no tracks in the init segment")
+    return tracks
+
+
+def read_fragments(data: bytes) -> list[Sample]:
+    """Every sample of media segments as ``fragment`` writes them, track by track. Raises ProtocolError."""
+    samples: list[Sample] = []
+    moof: tuple[bytes, int, int] | None = None
+    for found in boxes(data):
+        if found[0] == b"moof":
+            moof = found
+            samples += _read_moof(data, found)
+    if data and moof is None:
+        raise ProtocolError("no movie fragment in the segment")
+    return samples
+
+
+def _read_moof(data: bytes, moof: tuple[bytes, int, int]) -> list[Sample]:
+    samples: list[Sample] = []
+    for traf in (item for item in boxes(data, moof[1], moof[2]) if item[0] == b"traf"):
+        _, at, end = _child(data, traf, b"tfhd")
+        _, track_id = _unpack(">II", data, at, end)
+        _, at, end = _child(data, traf, b"tfdt")
+        _, dts = _unpack(">IQ", data, at, end)
+        _, at, end = _child(data, traf, b"trun")
+        flags, count, offset = _unpack(">IIi", data, at, end)
+        if flags != 0x01000F01 or end - at != 12 + 16 * count:
+            raise ProtocolError("movie fragment written by somebody else")
+        payload_at = moof[1] - 8 + offset
+        for index in range(count):
+            duration, size, sample_flags, cts = _SAMPLE.unpack_from(data, at + 12 + 16 * index)
+            payload = data[payload_at : payload_at + size]
+            if len(payload) < size:
+                raise ProtocolError("movie fragment whose data is cut short")
+            samples.append(Sample(track_id, dts, cts, sample_flags == _SYNC, payload))
+            payload_at += size
+            dts += duration
+    return samples
