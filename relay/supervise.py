@@ -7,11 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import structlog
-
 from relay.errors import DestinationError
-
-log = structlog.get_logger("relay.supervise")
 
 
 class AttemptState(StrEnum):
@@ -44,8 +40,9 @@ class Backoff:
 class Supervisor:
     """Repeats ``attempt`` until cancelled or until it ends by itself without an error.
 
-    An attempt calls ``live()`` when media flows. ``on_failure(error, wait_s)`` is told of each failure. Nothing
-    but CancelledError leaves ``run``.
+    An attempt calls ``live()`` when media flows. ``on_failure(error, wait_s)`` is told of each failure before the
+    wait in seconds that follows it: a DestinationError is the third party's, anything else a fault of ours that
+    wants a traceback in the log. It must not raise. Nothing but CancelledError leaves ``run``.
     """
 
     def __init__(
@@ -53,7 +50,7 @@ class Supervisor:
         attempt: Callable[[], Awaitable[None]],
         backoff: Backoff | None = None,
         *,
-        on_failure: Callable[[Exception, float], None] | None = None,
+        on_failure: Callable[[Exception, float], None],
         uniform: Callable[[float, float], float] = random.uniform,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -63,46 +60,57 @@ class Supervisor:
         self._uniform = uniform
         self._clock = clock or asyncio.get_running_loop().time
         self._live_since: float | None = None
+        self._last_error = ""
         self.state = AttemptState.IDLE
-        self.last_error = ""
         self.attempts = 0
         self.outcomes: Counter[str] = Counter()
+
+    @property
+    def last_error(self) -> str:
+        """Why the last failed attempt failed; empty when none has, or once live for long enough to forget it."""
+        return "" if self._is_healthy() else self._last_error
+
+    def forget(self) -> None:
+        """What failed so far is no longer of interest: the owner has changed what is attempted."""
+        self._last_error = ""
 
     def live(self) -> None:
         """Media flows: the attempt has succeeded so far."""
         self.state = AttemptState.LIVE
-        self.last_error = ""
         self._live_since = self._clock()
 
     async def run(self) -> None:
-        """Attempt, wait, attempt … until an attempt ends without an error."""
+        """Attempt, wait, attempt … until an attempt ends without an error. One run at a time."""
         failures = 0
         try:
             while True:
                 self.state = AttemptState.CONNECTING
                 self._live_since = None
                 self.attempts += 1
+                failure: Exception
                 try:
                     await self._attempt()
                 except DestinationError as error:
-                    outcome, failure = error.outcome, error
-                except Exception as error:
-                    log.exception("an attempt failed unexpectedly")
-                    outcome, failure = "internal", DestinationError(f"{type(error).__name__}: {error}")
+                    outcome, failure, words = error.outcome, error, str(error)
+                except Exception as error:  # noqa: BLE001 - a fault of ours is told to the owner, and tried again
+                    # Only the type: the text of a stranger's exception may hold anything, keys too.
+                    outcome, failure = "internal", error
+                    words = f"an internal error ({type(error).__name__}); the log has its traceback"
                 else:
                     self.outcomes["ended"] += 1
                     return
                 self.outcomes[outcome] += 1
-                self.last_error = str(failure)
-                failures = 1 if self._was_healthy() else failures + 1
-                wait_s = self._backoff.wait_s(failures, rejected=outcome == "rejected", uniform=self._uniform)
+                self._last_error = words
+                failures = 1 if self._is_healthy() else failures + 1
+                self._live_since = None
                 self.state = AttemptState.RETRYING
-                if self._on_failure is not None:
-                    self._on_failure(failure, wait_s)
+                wait_s = self._backoff.wait_s(failures, rejected=outcome == "rejected", uniform=self._uniform)
+                self._on_failure(failure, wait_s)
                 await asyncio.sleep(wait_s)
         finally:
             self.state = AttemptState.IDLE
+            self._live_since = None
 
-    def _was_healthy(self) -> bool:
-        """The attempt that just failed had been live long enough to be trusted again."""
+    def _is_healthy(self) -> bool:
+        """The running attempt, or the one that just failed, has been live long enough to be trusted."""
         return self._live_since is not None and self._clock() - self._live_since >= self._backoff.healthy_s

@@ -8,31 +8,37 @@ from typing import NamedTuple
 from relay.errors import AddressError
 
 _CGNAT = ipaddress.ip_network("100.64.0.0/10")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_METADATA = ipaddress.ip_address("169.254.169.254")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052; the local prefix 64:ff9b:1::/48 is RFC 8215's
+_NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
+_TEREDO = ipaddress.ip_network("2001::/32")
 
 
 class CheckedAddress(NamedTuple):
     """An address that passed the policy: what to connect to, whatever DNS says a moment later."""
 
-    family: int
-    host: str
-    port: int
+    family: socket.AddressFamily
+    sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # as getaddrinfo gives it
 
 
 def refusal(text: str) -> str | None:
-    """Why the relay does not dial IP address ``text``, or None if it may. Embedded IPv4 addresses are looked into."""
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text.partition("%")[0])
+    """What kind of address ``text`` is that the relay does not dial, or None if it may. Looks into embedded IPv4."""
+    address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
+        inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner:
+        if inner is not None:
             return refusal(str(inner))
-    for name in ("loopback", "link_local", "multicast", "unspecified", "private", "reserved"):
-        if getattr(address, f"is_{name}"):
-            return name.replace("_", "-")
-    if address.version == 4 and address in _CGNAT:
+        if address in _TEREDO or address in _NAT64_LOCAL or address.is_site_local:
+            return "tunnelled" if address in _TEREDO else "private"
+    elif address in _CGNAT:
         return "carrier-internal"
+    if address == _METADATA:
+        return "cloud metadata"
+    for kind in ("loopback", "link_local", "multicast", "unspecified", "reserved", "private"):
+        if getattr(address, f"is_{kind}"):
+            return kind.replace("_", "-")
     return None if address.is_global else "not globally reachable"
 
 
@@ -44,21 +50,23 @@ async def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except TimeoutError:
-        raise AddressError(f"looking up {host} took longer than {timeout_s:g} s; check the server's DNS") from None
-    except (socket.gaierror, UnicodeError) as error:
-        raise AddressError(f"{host} is not known to DNS ({error}); check the destination's URL") from error
+        raise AddressError(f"looking up {host} took longer than {timeout_s:g} s; check this server's DNS") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a host name"
+        raise AddressError(f"{host} cannot be looked up ({reason}); check the destination's URL") from error
     checked: list[CheckedAddress] = []
     for family, _, _, _, sockaddr in found:
         address = str(sockaddr[0])
         reason = None if allow_private else refusal(address)
         if reason is not None:
+            which = host if host == address else f"{host} ({address})"
             raise AddressError(
-                f"{host} resolves to {address}, a {reason} address, which the relay does not dial; "
+                f"{which} is a {reason} address, which the relay does not dial; "
                 "set RELAY_OUTBOUND__ALLOW_PRIVATE=true if it is yours"
             )
-        entry = CheckedAddress(family, address, port)
+        entry = CheckedAddress(family, sockaddr)
         if entry not in checked:
             checked.append(entry)
     if not checked:

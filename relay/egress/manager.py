@@ -1,15 +1,16 @@
 """EgressManager: keeps what runs equal to what is configured, channel by channel, while streams come and go."""
 
 import asyncio
-import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
 from relay.config import Settings
-from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus, DestinationTotals
-from relay.egress.rtmp import RtmpAttempt, client_tls
+from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus, DestinationTotals, shown_url
+from relay.egress.dial import TlsContext, client_tls
+from relay.egress.rtmp import RtmpAttempt
+from relay.errors import DestinationError
 from relay.hub import Hub, Stream, StreamState
 from relay.supervise import Backoff, Supervisor
 
@@ -17,105 +18,111 @@ log = structlog.get_logger("relay.egress")
 
 SWEEP_S = 1.0
 CLOSE_S = 4.0
+REJECTED_S = 30.0
 
 
 class Destination:
-    """One destination of one channel: its supervisor while the stream lives, its totals always."""
+    """One destination of one channel: a supervised task while its stream lives, its totals always.
 
-    def __init__(
-        self,
-        channel: str,
-        config: DestinationConfig,
-        settings: Settings,
-        tls: Callable[[], Awaitable[ssl.SSLContext]],
-    ) -> None:
+    ``start`` and ``hang_up`` say what is wanted and return at once. Whatever still says goodbye then is let
+    finish, and followed by a new start where one is wanted by that time: two connections never hold one key.
+    """
+
+    def __init__(self, channel: str, config: DestinationConfig, settings: Settings, tls: TlsContext) -> None:
         self.config = config
-        self._tls = tls
-        self._channel = channel
         self._settings = settings
+        self._tls = tls
         self._totals = DestinationTotals()
+        self._told_dropped = 0
+        self._stream: Stream | None = None
         self._attempt: RtmpAttempt | None = None
         self._task: asyncio.Task[None] | None = None
-        self._told_dropped = 0
         limits = settings.limits
-        self._supervisor = Supervisor(
-            self._run_attempt,
-            Backoff(
-                first_s=limits.retry_first_s, most_s=limits.retry_most_s, rejected_s=max(30.0, limits.retry_most_s)
-            ),
-            on_failure=self._failed,
-        )
-        self._stream: Stream | None = None
+        backoff = Backoff(limits.retry_first_s, limits.retry_most_s, max(REJECTED_S, limits.retry_most_s))
+        self._supervisor = Supervisor(self._run_attempt, backoff, on_failure=self._failed)
         self._log = log.bind(channel=channel, destination=config.name)
 
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What runs now, until its last goodbye is said."""
+        return self._task
+
     def start(self, stream: Stream) -> None:
-        """Begin attempts for a stream that lives."""
-        if self.config.enabled and (self._task is None or self._task.done()):
-            self._stream = stream
+        """A stream lives: begin attempts, as soon as whatever runs has ended."""
+        self._stream = stream
+        if self._task is None and self.config.enabled:
             self._task = asyncio.get_running_loop().create_task(self._supervisor.run())
+            self._task.add_done_callback(self._ended)
 
-    async def stop(self) -> None:
-        """End what runs, politely where it is established."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        if self._attempt is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._attempt.goodbye(), CLOSE_S)
-        task.cancel()
-        await asyncio.wait([task])
+    def change(self, config: DestinationConfig) -> None:
+        """Go on with another configuration: what runs ends first, what is counted stays."""
+        self.config = config
+        self._supervisor.forget()
+        stream = self._stream
+        self.hang_up()
+        if stream is not None:
+            self.start(stream)
 
-    def stream_over(self) -> None:
-        """The stream has ended: an attempt still dialling or waiting has nothing to wait for."""
-        task, attempt = self._task, self._attempt
-        if (
-            task is not None
-            and (attempt is None or attempt.subscription is None)
-            and self._supervisor.state is not (DestinationState.LIVE)
-        ):
-            task.cancel()
+    def hang_up(self) -> None:
+        """The stream is over, or the destination not wanted any more: end what runs, politely where it is live."""
+        self._stream = None
+        if self._task is not None and (self._attempt is None or not self._attempt.say_goodbye()):
+            self._task.cancel()
 
     def status(self) -> DestinationStatus:
-        supervisor = self._supervisor
-        subscription = self._attempt.subscription if self._attempt is not None else None
-        dropped = self._totals.dropped + (subscription.dropped_packets if subscription is not None else 0)
+        supervisor, attempt = self._supervisor, self._attempt
+        subscription = attempt.subscription if attempt is not None else None
         return DestinationStatus(
             name=self.config.name,
             platform=self.config.platform,
-            url=self.config.url,
+            url=shown_url(self.config),
             state=supervisor.state if self.config.enabled else DestinationState.DISABLED,
             last_error=supervisor.last_error,
             attempts=supervisor.attempts,
-            bytes_sent=self._totals.bytes_sent,
+            bytes_sent=self._totals.bytes_sent - (attempt.unsent if attempt is not None else 0),
             backlog_s=subscription.backlog_ms / 1000 if subscription is not None else 0.0,
             outcomes=dict(supervisor.outcomes),
-            dropped_packets={"backlog": dropped},
+            dropped_packets={"backlog": self._dropped},
         )
 
     def tell_drops(self) -> None:
         """Log what was dropped since last told. Called once a second while anything lives."""
-        dropped = self.status().dropped_packets["backlog"]
-        if dropped > self._told_dropped:
-            self._log.warning(
-                "dropped to the next keyframe: the platform reads too slowly", packets=dropped - self._told_dropped
-            )
+        dropped, before = self._dropped, self._told_dropped
+        if dropped > before:
             self._told_dropped = dropped
+            self._log.warning(
+                "dropped packets to the next keyframe: the platform reads too slowly", packets=dropped - before
+            )
+
+    @property
+    def _dropped(self) -> int:
+        subscription = self._attempt.subscription if self._attempt is not None else None
+        return self._totals.dropped + (subscription.dropped_packets if subscription is not None else 0)
 
     async def _run_attempt(self) -> None:
-        assert self._stream is not None
-        self._attempt = RtmpAttempt(self.config, self._stream, self._settings, self._totals, self._live, self._tls)
+        assert self._stream is not None  # hang_up cancels what is not live
+        attempt = RtmpAttempt(self.config, self._stream, self._settings, self._totals, self._live, self._tls)
+        self._attempt = attempt
         try:
-            await self._attempt.run()
+            await attempt.run()
         finally:
-            self.tell_drops()
             self._attempt = None
+            self.tell_drops()
 
     def _live(self) -> None:
         self._supervisor.live()
         self._log.info("destination live", platform=self.config.platform)
 
     def _failed(self, error: Exception, wait_s: float) -> None:
-        self._log.warning("destination failed", reason=str(error), next_try_s=round(wait_s, 1))
+        fault = None if isinstance(error, DestinationError) else error
+        words = type(error).__name__ if fault else str(error)
+        self._log.warning("destination failed", reason=words, next_try_s=round(wait_s, 1), exc_info=fault)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        self._log.info("destination ended", bytes_sent=self._totals.bytes_sent)
+        if self._stream is not None:
+            self.start(self._stream)
 
 
 class EgressManager:
@@ -135,45 +142,57 @@ class EgressManager:
         """Make ``configs`` the channel's destinations, now. Those that did not change never notice."""
         before = self._channels.get(channel, {})
         after: dict[str, Destination] = {}
-        stream = self._hub.streams.get(channel)
         for config in configs:
-            current = before.pop(config.name, None)
-            if current is not None and current.config == config:
-                after[config.name] = current
-                continue
-            if current is not None:
-                self._leave(current)
-            after[config.name] = fresh = Destination(channel, config, self._settings, self._tls_context)
-            if stream is not None and stream.state is not StreamState.OFFLINE and not self._closing:
-                fresh.start(stream)
+            known = before.pop(config.name, None)
+            if known is None:
+                after[config.name] = Destination(channel, config, self._settings, self._tls_context)
+            else:
+                after[config.name] = known
+                if known.config != config:
+                    known.change(config)
         for gone in before.values():
-            self._leave(gone)
+            self._let_go(gone)
         self._channels[channel] = after
+        stream = self._hub.streams.get(channel)
+        if stream is not None and stream.state is not StreamState.OFFLINE:
+            self._start(stream)
 
     def remove(self, channel: str) -> None:
         """Forget a channel and end its destinations."""
-        self.configure(channel, [])
-        self._channels.pop(channel, None)
+        for gone in self._channels.pop(channel, {}).values():
+            self._let_go(gone)
 
     def status(self, channel: str) -> list[DestinationStatus]:
         """How the channel's destinations are doing, in configured order; empty for an unknown channel."""
         return [destination.status() for destination in self._channels.get(channel, {}).values()]
 
     async def close(self) -> None:
-        """End everything politely."""
+        """End everything, politely where it is live, within CLOSE_S. Nothing starts afterwards."""
         self._closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for destinations in self._channels.values():
-            for destination in destinations.values():
-                self._leave(destination)
+        for channel in tuple(self._channels):
+            self.remove(channel)
         if self._leaving:
-            await asyncio.wait(tuple(self._leaving))
+            _, late = await asyncio.wait(tuple(self._leaving), timeout=CLOSE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
-    def _leave(self, destination: Destination) -> None:
-        task = asyncio.get_running_loop().create_task(destination.stop())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+    def _start(self, stream: Stream) -> None:
+        if self._closing:
+            return
+        for destination in self._channels.get(stream.name, {}).values():
+            destination.start(stream)
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _let_go(self, destination: Destination) -> None:
+        destination.hang_up()
+        task = destination.task
+        if task is not None:
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def _tls_context(self) -> ssl.SSLContext:
         """One context for all: reading the certificate store takes long enough to belong in a thread, once."""
@@ -181,34 +200,30 @@ class EgressManager:
             self._tls = asyncio.create_task(asyncio.to_thread(client_tls, self._settings))
         return await asyncio.shield(self._tls)
 
+    def _sweep(self) -> None:
+        """One timer for every destination's drop summary, while any stream lives."""
+        self._sweeper = None
+        busy = False
+        for channel, destinations in self._channels.items():
+            stream = self._hub.streams.get(channel)
+            if destinations and stream is not None and stream.state is not StreamState.OFFLINE:
+                busy = True
+                for destination in destinations.values():
+                    destination.tell_drops()
+        if busy:
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
     # --- hub.StreamListener -----------------------------------------------------------------------------------
 
     def stream_live(self, stream: Stream) -> None:
-        if self._closing:
-            return
-        for destination in self._channels.get(stream.name, {}).values():
-            destination.start(stream)
-        if self._sweeper is None:
-            self._sweep()
+        self._start(stream)
 
     def stream_resumed(self, stream: Stream) -> None:
         """Destinations stayed; their subscriptions go on by themselves."""
 
     def stream_holding(self, stream: Stream) -> None:
-        """Destinations stay connected."""
+        """Destinations stay connected and wait."""
 
     def stream_offline(self, stream: Stream) -> None:
         for destination in self._channels.get(stream.name, {}).values():
-            destination.stream_over()
-
-    def _sweep(self) -> None:
-        self._sweeper = None
-        busy = False
-        for channel, destinations in self._channels.items():
-            stream = self._hub.streams.get(channel)
-            if stream is not None and stream.state is not StreamState.OFFLINE:
-                busy = True
-                for destination in destinations.values():
-                    destination.tell_drops()
-        if busy and not self._closing:
-            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+            destination.hang_up()

@@ -1,0 +1,52 @@
+"""A real destination: nginx with its RTMP module, recording what it takes to disk."""
+
+import os
+from pathlib import Path
+
+from tests.support.listing import Listing, read_flv
+from tests.support.process import Process, Processes, free_port, wait_for_port
+
+_CONFIG = """
+{user}
+load_module modules/ngx_rtmp_module.so;
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 64; }}
+rtmp {{
+    server {{
+        listen 127.0.0.1:{port};
+        chunk_size 4096;
+        application live {{
+            live on;
+            record all;
+            record_path {folder}/recorded;
+            record_unique off;
+        }}
+    }}
+}}
+"""
+
+
+class NginxRtmp:
+    """``url`` takes any key; ``recorded(key)`` is what arrived under it, readable once ``finished(key)``."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.port = free_port()
+        self.url = f"rtmp://127.0.0.1:{self.port}/live"
+        self.folder = processes.folder / f"nginx-{self.port}"
+        (self.folder / "recorded").mkdir(parents=True)
+        config = self.folder / "nginx.conf"
+        user = "user root;" if os.getuid() == 0 else ""
+        config.write_text(_CONFIG.format(user=user, folder=self.folder, port=self.port), "utf-8")
+        self.process: Process = processes.start("nginx", "-p", self.folder, "-e", "stderr", "-c", config)
+
+    async def ready(self) -> None:
+        await wait_for_port(self.port, self.process)
+
+    def path(self, key: str) -> Path:
+        return self.folder / "recorded" / f"{key}.flv"
+
+    def recorded(self, key: str) -> Listing:
+        return read_flv(self.path(key))
