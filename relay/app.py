@@ -1,0 +1,180 @@
+"""The roof: builds every part, owns the order of start and shutdown, and says in plain lines where things are."""
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import Callable
+
+import structlog
+import uvloop
+
+from relay.archive import Archive
+from relay.config import Settings, split_address
+from relay.control import Control
+from relay.control.models import NewChannel
+from relay.database import Database
+from relay.database.crypto import make_once
+from relay.egress.manager import EgressManager
+from relay.hub import Hub, Ticker
+from relay.ingest.admission import Admission
+from relay.ingest.rtmp import RtmpIngest
+from relay.logs import setup_logs
+from relay.metrics import LoopLag, RelayCollector, render
+from relay.secret import Secret, new_key
+from relay.web.server import WebServer
+
+log = structlog.get_logger("relay.app")
+
+FIRST_CHANNEL = "demo"
+
+
+class App:
+    """One running relay. ``start`` opens the doors last, ``close`` shuts them first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        loop = asyncio.get_running_loop()
+        self.database = Database(settings)
+        token_file = settings.data_dir / "admin.token"
+        self.token = Secret(make_once(token_file, new_key(200).reveal().encode()).decode().strip())
+        self.hub = Hub(settings.hold.limit_s)
+        self.admission = Admission(settings.limits.auth_failures_per_minute)
+        off = settings.archive.store == "off"
+        self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
+        self.egress = EgressManager(self.hub, settings)
+        self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
+        self.control = Control(
+            settings=settings,
+            database=self.database,
+            hub=self.hub,
+            admission=self.admission,
+            egress=self.egress,
+            archive=self.archive,
+            publisher=self.ingest.publisher,
+            publish_host=self._publish_host,
+            playback_base=self._playback_base,
+        )
+        self.lag = LoopLag(loop)
+        collector = RelayCollector(
+            hub=self.hub,
+            ingest=self.ingest,
+            admission=self.admission,
+            egress=self.egress,
+            archive=self.archive,
+            lag=self.lag,
+            channels=lambda: self.control.channel_names,
+        )
+        self.web = WebServer(
+            settings,
+            self.control,
+            self.archive,
+            token=self.token,
+            sign=self.database.cipher.sign,
+            metrics=lambda: render(collector),
+            problems=self.problems,
+        )
+        self._started = False
+
+    async def start(self) -> None:
+        """Open everything. Raises ConfigError naming the setting that does not work."""
+        await self.control.start()
+        first = not self.control.channel_names
+        if first:
+            await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
+        if self.archive is not None:
+            await self.archive.start()
+        await self.web.start()
+        await self.ingest.start()
+        self.lag.start()
+        self._started = True
+        # What is made by now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        log.info("listening", rtmp=self.ingest.ports, http=self.web.port)
+
+    async def close(self) -> None:
+        """Publishers are told, destinations ended, the spool synced, uploads finished as far as time allows."""
+        self._started = False
+        await self.ingest.close()
+        await self.egress.close()
+        if self.archive is not None:
+            await self.archive.close()
+        await self.web.close()
+        self.lag.stop()
+        await asyncio.to_thread(self.database.close)
+        log.info("stopped")
+
+    def problems(self) -> list[str]:
+        """Why the relay is not ready; empty when it is."""
+        if not self._started:
+            return ["starting or stopping"]
+        return self.archive.problems() if self.archive is not None else []
+
+    def _publish_host(self) -> tuple[str, int]:
+        host, _ = split_address(self.settings.rtmp.listen)
+        named = self.settings.rtmp.public_host
+        if not named:
+            named = own_address() if host in ("0.0.0.0", "::") else host
+        return named, self.ingest.ports[0]
+
+    def _playback_base(self) -> str:
+        if self.settings.http.public_url:
+            return self.settings.http.public_url.rstrip("/")
+        host, _ = split_address(self.settings.http.listen)
+        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.web.port}"
+
+    def banner(self, *, show_keys: bool) -> str:
+        """What to do next, in a few readable lines."""
+        channel = self.control.channels()[0]
+        key = channel.stream_key if show_keys else f"(relay channel show {channel.name})"
+        local = f"rtmp://127.0.0.1:{self.ingest.ports[0]}/live"
+        clip = "-f lavfi -i testsrc2=s=640x360:r=30 -f lavfi -i sine=r=48000"
+        codec = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -b:v 800k -g 60 -c:a aac"
+        archive = "off" if self.archive is None else self.archive.where
+        lines = [
+            "Field Relay is running.",
+            "",
+            f"  Publish to     {channel.publish_url}",
+            f"  Stream key     {key}",
+            f"  Try it         ffmpeg -re {clip} {codec} -f flv {local}/{key}",
+            f"  Console        {self._playback_base()}/   (admin token: {self.settings.data_dir / 'admin.token'})",
+            f"  Playback       {channel.playback_url}",
+            f"  Archive        {archive}",
+            f"  Metrics        {self._playback_base()}/metrics",
+            "",
+            "  Stop with Ctrl-C. More: relay --help",
+        ]
+        return "\n".join(lines)
+
+
+def own_address() -> str:
+    """The address this machine shows to the network; nothing is sent to find it out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1, RFC 5737
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+async def serve(settings: Settings, say: Callable[[str], None], *, show_keys: bool) -> None:
+    """Run until SIGTERM or SIGINT. Raises ConfigError when it cannot start."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = App(settings)
+    try:
+        await app.start()
+        say(app.banner(show_keys=show_keys))
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await app.close()
+
+
+def run(settings: Settings, say: Callable[[str], None], *, show_keys: bool = False) -> None:
+    """The whole life of a relay process. ``say`` shows the operator the first lines."""
+    setup_logs(settings.log)
+    uvloop.run(serve(settings, say, show_keys=show_keys))

@@ -1,0 +1,152 @@
+"""The shapes of the API: what people send (strict) and what they get."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from relay.egress.platforms import PLATFORMS
+from relay.errors import ProtocolError
+from relay.protocol.rtmp.url import parse_rtmp_url
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$"),
+    Field(description="lower-case letters, digits, - and _; at most 63, beginning with a letter or digit"),
+]
+Key = Annotated[str, StringConstraints(min_length=22, max_length=512, pattern=r"^[A-Za-z0-9._~-]+$")]
+PlatformKey = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[\x21-\x7e]*$")]
+
+
+def _rtmp_url(value: str) -> str:
+    if value:
+        try:
+            parse_rtmp_url(value)
+        except ProtocolError as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
+def _platform(value: str) -> str:
+    if value not in PLATFORMS:
+        raise ValueError(f"unknown platform; one of {', '.join(PLATFORMS)}")
+    return value
+
+
+Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_rtmp_url)]
+PlatformName = Annotated[str, AfterValidator(_platform)]
+
+
+class Sent(BaseModel):
+    """What a client sends: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewDestination(Sent):
+    name: Name
+    platform: PlatformName = "custom"
+    url: Url = ""  # empty: the platform's own
+    key: PlatformKey = ""
+    enabled: bool = True
+
+
+class DestinationChange(Sent):
+    platform: PlatformName | None = None
+    url: Url | None = None
+    key: PlatformKey | None = None
+    enabled: bool | None = None
+
+
+class NewChannel(Sent):
+    name: Name
+    stream_key: Key | None = None  # made when left out
+    destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
+
+
+class ChannelChange(Sent):
+    stream_key: Key | None = None
+    destinations: list[NewDestination] | None = Field(default=None, max_length=50)
+
+
+class Document(Sent):
+    """What ``relay apply`` sends: these channels shall be so; others stay, unless ``prune``."""
+
+    channels: list[NewChannel] = Field(max_length=10_000)
+    prune: bool = False
+
+
+class PublisherView(BaseModel):
+    protocol: str
+    address: str
+    encoder: str
+    encrypted: bool
+    connected_at: float
+    bytes_received: int
+    rtt_s: float | None
+
+
+class TrackView(BaseModel):
+    kind: str
+    codec: str
+    codec_string: str
+    width: int
+    height: int
+    sample_rate: int
+    channels: int
+
+
+class DestinationView(BaseModel):
+    name: str
+    platform: str
+    url: str
+    state: Literal["idle", "connecting", "live", "retrying", "disabled"]
+    last_error: str
+    bytes_sent: int
+    attempts: int
+    dropped_packets: int
+    backlog_s: float
+
+
+class ChannelView(BaseModel):
+    name: str
+    state: Literal["offline", "live", "holding"]
+    stream_key: str
+    read_key: str
+    publish_url: str
+    play_url: str
+    playback_url: str
+    publisher: PublisherView | None
+    tracks: list[TrackView]
+    destinations: list[DestinationView]
+    recording: str | None
+
+
+class RecordingView(BaseModel):
+    id: str
+    channel: str
+    state: Literal["recording", "complete"]
+    started_at: str
+    ended_at: str | None
+    duration_s: float
+    gap_s: float
+    bytes: int
+    segments: int
+    segments_stored: int
+
+
+class ChannelList(BaseModel):
+    channels: list[ChannelView]
+
+
+class DestinationList(BaseModel):
+    destinations: list[DestinationView]
+
+
+class RecordingList(BaseModel):
+    recordings: list[RecordingView]
+
+
+class Changes(BaseModel):
+    """What ``apply`` did, a line each."""
+
+    changes: list[str]

@@ -1,0 +1,218 @@
+"""Prometheus metrics: a collector that reads the relay's plain counters when scraped, and only then."""
+
+import asyncio
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from relay import __version__
+from relay.archive import Archive
+from relay.egress.base import DestinationState
+from relay.egress.manager import EgressManager
+from relay.hub import Hub, Stream, StreamState
+from relay.ingest.admission import Admission
+from relay.ingest.rtmp import RtmpIngest
+
+LAG_EVERY_S = 0.1
+LAG_BUCKETS_MS = (1, 2, 5, 10, 20, 30, 50, 100, 250, 500, 1000, 5000)
+
+
+class LoopLag:
+    """How late the event loop runs a timer, sampled ten times a second into plain integers."""
+
+    __slots__ = ("_counts", "_loop", "_sum_s", "_timer", "_wanted")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._counts = [0] * (len(LAG_BUCKETS_MS) + 1)
+        self._sum_s = 0.0
+        self._wanted = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._wanted = time.monotonic() + LAG_EVERY_S
+        self._timer = self._loop.call_later(LAG_EVERY_S, self._sample)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sample(self) -> None:
+        # Timers count whole milliseconds and may fire up to one early: never a negative lag.
+        lag_s = max(0.0, time.monotonic() - self._wanted)
+        self._sum_s += lag_s
+        lag_ms = lag_s * 1000
+        for index, bound in enumerate(LAG_BUCKETS_MS):
+            if lag_ms <= bound:
+                self._counts[index] += 1
+                break
+        else:
+            self._counts[-1] += 1
+        self.start()
+
+    def family(self) -> HistogramMetricFamily:
+        cumulated, buckets = 0, []
+        for bound, count in zip((*(str(ms / 1000) for ms in LAG_BUCKETS_MS), "+Inf"), self._counts, strict=True):
+            cumulated += count
+            buckets.append((bound, cumulated))
+        family = HistogramMetricFamily("relay_event_loop_lag_seconds", "How late the event loop runs its timers")
+        family.add_metric([], buckets=buckets, sum_value=self._sum_s)
+        return family
+
+
+class RelayCollector(Collector):
+    """Reads hub, doors and archive at scrape. Label values are configured channel and destination names only."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        ingest: RtmpIngest,
+        admission: Admission,
+        egress: EgressManager,
+        archive: Archive | None,
+        lag: LoopLag,
+        channels: Callable[[], Iterable[str]],
+    ) -> None:
+        self._hub = hub
+        self._ingest = ingest
+        self._admission = admission
+        self._egress = egress
+        self._archive = archive
+        self._lag = lag
+        self._channels = channels
+
+    def collect(self) -> Iterator[Metric]:
+        names = list(self._channels())
+        yield from self._about_streams(names)
+        yield from self._about_publishers(names)
+        yield from self._about_destinations(names)
+        if self._archive is not None:
+            yield from self._about_archive(self._archive)
+        yield self._lag.family()
+        build = GaugeMetricFamily("relay_build_info", "The running build; always 1", labels=["version", "python"])
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+
+    def _about_streams(self, names: list[str]) -> Iterator[Metric]:
+        live = GaugeMetricFamily("relay_channel_live", "1 while the channel's media flows", labels=["channel"])
+        holding = GaugeMetricFamily(
+            "relay_channel_holding", "1 while the stream is kept for a publisher that is away", labels=["channel"]
+        )
+        packets = CounterMetricFamily(
+            "relay_ingest_packets", "Packets taken from publishers", labels=["channel", "track"]
+        )
+        interval = GaugeMetricFamily(
+            "relay_ingest_keyframe_interval_seconds",
+            "Media time between the last two keyframes",
+            labels=["channel"],
+        )
+        lag = GaugeMetricFamily(
+            "relay_ingest_arrival_lag_seconds",
+            "How far media arrives behind its own clock, against the best seen in this stream",
+            labels=["channel"],
+        )
+        takeovers = CounterMetricFamily(
+            "relay_publisher_takeovers",
+            "Publishers replaced by a newer connection with the same key",
+            labels=["channel"],
+        )
+        for name in names:
+            stream = self._hub.streams.get(name) or Stream(name)
+            stats = stream.stats
+            live.add_metric([name], stream.state is StreamState.LIVE)
+            holding.add_metric([name], stream.state is StreamState.HOLDING)
+            packets.add_metric([name, "video"], stats.video_packets)
+            packets.add_metric([name, "audio"], stats.audio_packets)
+            takeovers.add_metric([name], stats.takeovers)
+            if stream.state is not StreamState.OFFLINE:
+                interval.add_metric([name], stats.keyframe_interval_ms / 1000)
+                lag.add_metric([name], stats.arrival_lag_ms / 1000)
+        yield from (live, holding, packets, interval, lag, takeovers)
+
+    def _about_publishers(self, names: list[str]) -> Iterator[Metric]:
+        received = CounterMetricFamily("relay_ingest_bytes", "Bytes received from publishers", labels=["channel"])
+        rtt = GaugeMetricFamily(
+            "relay_ingest_tcp_rtt_seconds",
+            "Round-trip time to the publisher as the kernel sees it",
+            labels=["channel"],
+        )
+        connects = CounterMetricFamily(
+            "relay_publisher_connects", "Attempts to publish or play, by outcome", labels=["channel", "outcome"]
+        )
+        limits = CounterMetricFamily("relay_limit_hits", "Connections that met a limit", labels=["limit"])
+        for name in names:
+            received.add_metric([name], self._ingest.bytes_received[name])
+            publisher = self._ingest.publisher(name)
+            if publisher is not None and publisher.rtt_s is not None:
+                rtt.add_metric([name], publisher.rtt_s)
+        for (channel, outcome), count in self._admission.outcomes.items():
+            connects.add_metric([channel, outcome], count)
+        for limit, count in self._ingest.stats.limit_hits.items():
+            limits.add_metric([limit], count)
+        open_now = GaugeMetricFamily("relay_ingest_connections", "Open RTMP connections")
+        open_now.add_metric([], self._ingest.stats.open)
+        yield from (received, rtt, connects, limits, open_now)
+
+    def _about_destinations(self, names: list[str]) -> Iterator[Metric]:
+        labels = ["channel", "destination"]
+        up = GaugeMetricFamily("relay_destination_up", "1 while the destination takes media", labels=labels)
+        sent = CounterMetricFamily("relay_destination_bytes", "Bytes handed to the network", labels=labels)
+        attempts = CounterMetricFamily(
+            "relay_destination_attempts", "Finished attempts by outcome", labels=[*labels, "outcome"]
+        )
+        dropped = CounterMetricFamily(
+            "relay_destination_dropped_packets",
+            "Packets the destination was too slow for",
+            labels=[*labels, "reason"],
+        )
+        backlog = GaugeMetricFamily(
+            "relay_destination_backlog_seconds", "Media time waiting for the destination", labels=labels
+        )
+        for name in names:
+            for status in self._egress.status(name):
+                at = [name, status.name]
+                up.add_metric(at, status.state is DestinationState.LIVE)
+                sent.add_metric(at, status.bytes_sent)
+                backlog.add_metric(at, status.backlog_s)
+                add_counts(attempts, at, status.outcomes)
+                add_counts(dropped, at, status.dropped_packets)
+        yield from (up, sent, attempts, dropped, backlog)
+
+    def _about_archive(self, archive: Archive) -> Iterator[Metric]:
+        stats = archive.stats
+        segments = CounterMetricFamily("relay_archive_segments", "Segments that reached each state", labels=["state"])
+        add_counts(segments, [], stats.segments)
+        stored = CounterMetricFamily("relay_archive_stored_bytes", "Bytes verified in the object store")
+        stored.add_metric([], stats.stored_bytes)
+        oldest = GaugeMetricFamily(
+            "relay_archive_oldest_unstored_seconds", "Age of the oldest closed segment not yet in the store"
+        )
+        oldest.add_metric([], archive.oldest_unstored_s())
+        spool = GaugeMetricFamily("relay_archive_spool_bytes", "Bytes on the spool disk")
+        spool.add_metric([], archive.spool_bytes())
+        errors = CounterMetricFamily("relay_archive_store_errors", "Store requests that failed", labels=["error"])
+        add_counts(errors, [], stats.store_errors)
+        yield from (segments, stored, oldest, spool, errors)
+
+
+def add_counts(family: CounterMetricFamily, labels: list[str], counts: Mapping[str, int]) -> None:
+    """One sample of ``family`` per (last label, count) of ``counts``."""
+    for value, count in counts.items():
+        family.add_metric([*labels, value], count)
+
+
+def render(collector: Collector) -> tuple[bytes, str]:
+    """The exposition (Prometheus text format) and its content type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,182 @@
+"""The JSON API: thin handlers over Control. Bodies are checked by their models, errors said by the server's guard."""
+
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from relay.control import Control, models
+from relay.errors import InvalidError
+from relay.web.routes import Route
+
+Model = TypeVar("Model", bound=BaseModel)
+BASE = "/api/v1"
+
+
+async def read_body(request: web.Request, model: type[Model]) -> Model:
+    """The request's JSON body as ``model``. Raises InvalidError naming each wrong field."""
+    if request.content_type != "application/json":
+        raise InvalidError("send JSON, with Content-Type: application/json")
+    try:
+        return model.model_validate_json(await request.read())
+    except ValidationError as error:
+        found = [f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in error.errors()]
+        raise InvalidError("; ".join(found)) from error
+
+
+def answer(view: BaseModel, status: int = 200) -> web.Response:
+    """``view`` as a JSON response that no cache keeps (it may hold keys)."""
+    return web.Response(
+        text=view.model_dump_json(),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+class Api:
+    """Handlers of /api/v1."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def routes(self) -> list[Route]:
+        """Every operation of the API."""
+        channels, one = f"{BASE}/channels", f"{BASE}/channels/{{name}}"
+        destinations, destination = f"{one}/destinations", f"{one}/destinations/{{destination}}"
+        view, place = models.ChannelView, models.DestinationView
+        return [
+            Route(
+                method="GET",
+                path=channels,
+                handler=self.list_channels,
+                summary="Every channel",
+                answer=models.ChannelList,
+            ),
+            Route(
+                method="POST",
+                path=channels,
+                handler=self.create_channel,
+                summary="Create a channel",
+                status=201,
+                body=models.NewChannel,
+                answer=view,
+            ),
+            Route(method="GET", path=one, handler=self.get_channel, summary="One channel", answer=view),
+            Route(
+                method="PATCH",
+                path=one,
+                handler=self.change_channel,
+                summary="Change a channel",
+                body=models.ChannelChange,
+                answer=view,
+            ),
+            Route(method="DELETE", path=one, handler=self.delete_channel, summary="Delete a channel", status=204),
+            Route(
+                method="POST",
+                path=f"{one}/rotate-key",
+                handler=self.rotate_key,
+                summary="Give the channel a new stream key; the old one stops working at once",
+                answer=view,
+            ),
+            Route(
+                method="GET",
+                path=destinations,
+                handler=self.list_destinations,
+                summary="The channel's destinations",
+                answer=models.DestinationList,
+            ),
+            Route(
+                method="POST",
+                path=destinations,
+                handler=self.add_destination,
+                summary="Add a destination, also while live",
+                status=201,
+                body=models.NewDestination,
+                answer=place,
+            ),
+            Route(
+                method="PATCH",
+                path=destination,
+                handler=self.change_destination,
+                summary="Change, enable or disable a destination, also while live",
+                body=models.DestinationChange,
+                answer=place,
+            ),
+            Route(
+                method="DELETE",
+                path=destination,
+                handler=self.remove_destination,
+                summary="Remove a destination",
+                status=204,
+            ),
+            Route(
+                method="POST",
+                path=f"{BASE}/apply",
+                handler=self.apply,
+                summary="Make channels as a document says",
+                body=models.Document,
+                answer=models.Changes,
+            ),
+            Route(
+                method="GET",
+                path=f"{BASE}/recordings",
+                handler=self.list_recordings,
+                summary="Recordings, newest first",
+                answer=models.RecordingList,
+                query=("channel",),
+            ),
+            Route(
+                method="GET",
+                path=f"{BASE}/recordings/{{id}}",
+                handler=self.get_recording,
+                summary="One recording",
+                answer=models.RecordingView,
+            ),
+        ]
+
+    async def list_channels(self, request: web.Request) -> web.Response:
+        return answer(models.ChannelList(channels=self._control.channels()))
+
+    async def create_channel(self, request: web.Request) -> web.Response:
+        return answer(await self._control.create_channel(await read_body(request, models.NewChannel)), 201)
+
+    async def get_channel(self, request: web.Request) -> web.Response:
+        return answer(self._control.channel(request.match_info["name"]))
+
+    async def change_channel(self, request: web.Request) -> web.Response:
+        change = await read_body(request, models.ChannelChange)
+        return answer(await self._control.change_channel(request.match_info["name"], change))
+
+    async def delete_channel(self, request: web.Request) -> web.Response:
+        await self._control.delete_channel(request.match_info["name"])
+        return web.Response(status=204)
+
+    async def rotate_key(self, request: web.Request) -> web.Response:
+        return answer(await self._control.rotate_key(request.match_info["name"]))
+
+    async def list_destinations(self, request: web.Request) -> web.Response:
+        return answer(models.DestinationList(destinations=self._control.destinations(request.match_info["name"])))
+
+    async def add_destination(self, request: web.Request) -> web.Response:
+        wanted = await read_body(request, models.NewDestination)
+        return answer(await self._control.add_destination(request.match_info["name"], wanted), 201)
+
+    async def change_destination(self, request: web.Request) -> web.Response:
+        change = await read_body(request, models.DestinationChange)
+        where = request.match_info
+        return answer(await self._control.change_destination(where["name"], where["destination"], change))
+
+    async def remove_destination(self, request: web.Request) -> web.Response:
+        where = request.match_info
+        await self._control.remove_destination(where["name"], where["destination"])
+        return web.Response(status=204)
+
+    async def apply(self, request: web.Request) -> web.Response:
+        return answer(await self._control.apply(await read_body(request, models.Document)))
+
+    async def list_recordings(self, request: web.Request) -> web.Response:
+        return answer(models.RecordingList(recordings=await self._control.recordings(request.query.get("channel"))))
+
+    async def get_recording(self, request: web.Request) -> web.Response:
+        return answer(await self._control.recording(request.match_info["id"]))

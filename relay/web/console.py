@@ -1,0 +1,96 @@
+"""The console: sign in with the admin token, see every channel at a glance, watch and find recordings."""
+
+import secrets
+import time
+
+import jinja2
+from aiohttp import web
+
+from relay.control import Control
+from relay.egress.platforms import PLATFORMS
+from relay.secret import Secret
+
+COOKIE = "relay_session"
+SESSION_S = 12 * 3600
+FAILURES, WINDOW_S = 10, 60.0
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("relay.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
+
+
+class Console:
+    """Pages for the operator. Sessions live in memory; a restart asks for the token again."""
+
+    def __init__(self, control: Control, token: Secret, *, secure: bool) -> None:
+        self._control = control
+        self._token = token
+        self._secure = secure
+        self._sessions: dict[str, float] = {}
+        self._failures: list[float] = []
+
+    def register(self, app: web.Application) -> None:
+        app.router.add_get("/", self.home)
+        app.router.add_get("/sign-in", self.sign_in_page)
+        app.router.add_post("/sign-in", self.sign_in)
+        app.router.add_post("/sign-out", self.sign_out)
+        app.router.add_get("/watch/{id}", self.watch)
+
+    def allows(self, request: web.Request) -> bool:
+        """Whether the request belongs to a session; changes must also come from our own pages (RFC 6265bis, CSRF)."""
+        expires = self._sessions.get(request.cookies.get(COOKIE, ""), 0.0)
+        if expires < time.monotonic():
+            return False
+        return request.method in ("GET", "HEAD") or request.headers.get("Sec-Fetch-Site") == "same-origin"
+
+    async def home(self, request: web.Request) -> web.Response:
+        if not self.allows(request):
+            return _see("/sign-in")
+        recordings = await self._control.recordings()
+        return _page(
+            "home.html",
+            channels=self._control.channels(),
+            recordings=recordings[:50],
+            platforms=list(PLATFORMS.values()),
+        )
+
+    async def watch(self, request: web.Request) -> web.Response:
+        if not self.allows(request):
+            return _see("/sign-in")
+        return _page("watch.html", recording=await self._control.recording(request.match_info["id"]))
+
+    async def sign_in_page(self, request: web.Request) -> web.Response:
+        return _page("sign_in.html", error="")
+
+    async def sign_in(self, request: web.Request) -> web.Response:
+        now = time.monotonic()
+        self._failures = [at for at in self._failures if now - at < WINDOW_S]
+        if len(self._failures) >= FAILURES:
+            return _page("sign_in.html", status=429, error="Too many wrong tokens. Wait a minute, then try again.")
+        form = await request.post()
+        if Secret(str(form.get("token", "")).strip()) != self._token:
+            self._failures.append(now)
+            wrong = "That is not the admin token. It is in the file admin.token in the relay's data directory."
+            return _page("sign_in.html", status=403, error=wrong)
+        self._sessions = {key: expires for key, expires in self._sessions.items() if expires > now}
+        session = secrets.token_urlsafe(32)
+        self._sessions[session] = now + SESSION_S
+        response = _see("/")
+        response.set_cookie(
+            COOKIE, session, httponly=True, samesite="Strict", secure=self._secure, max_age=SESSION_S, path="/"
+        )
+        return response
+
+    async def sign_out(self, request: web.Request) -> web.Response:
+        self._sessions.pop(request.cookies.get(COOKIE, ""), None)
+        response = _see("/sign-in")
+        response.del_cookie(COOKIE, path="/")
+        return response
+
+
+def _see(path: str) -> web.Response:
+    return web.Response(status=303, headers={"Location": path})
+
+
+def _page(template: str, *, status: int = 200, **values: object) -> web.Response:
+    text = _ENVIRONMENT.get_template(template).render(**values)
+    return web.Response(text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,107 @@
+"""Playback of recordings, running ones too: playlists and segments, behind the token or short-lived signed links."""
+
+import hmac
+import re
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from relay.archive import Archive
+from relay.control import Control
+from relay.errors import NotFoundError
+from relay.web.routes import Route
+
+LINK_S = 6 * 3600
+_NAME = re.compile(r"[0-9]{6,}\.m4s|init-[0-9a-z]+\.mp4|[0-9]{6,}\.flv")
+_TYPES = {"m4s": "video/iso.segment", "mp4": "video/mp4", "flv": "video/x-flv"}
+PLAYLIST = "application/vnd.apple.mpegurl"
+
+
+class Links:
+    """Signs links to one recording, and knows its own signatures. ``sign`` turns a text into its signature."""
+
+    def __init__(self, sign: Callable[[str], str]) -> None:
+        self._sign = sign
+
+    def query(self, recording: str) -> str:
+        """``expires=…&signature=…`` for everything of ``recording``."""
+        expires = int(time.time()) + LINK_S
+        return f"expires={expires}&signature={self._sign(f'{recording}:{expires}')}"
+
+    def allows(self, request: web.Request) -> bool:
+        """Whether the request carries a link's query that is right and not expired."""
+        recording = request.match_info.get("id", "")
+        expires, signature = request.query.get("expires", ""), request.query.get("signature", "")
+        if not recording or not re.fullmatch(r"[0-9]{1,12}", expires) or int(expires) < time.time():
+            return False
+        return hmac.compare_digest(signature.encode(), self._sign(f"{recording}:{expires}").encode())
+
+
+class Playback:
+    """Handlers that serve what the archive has."""
+
+    def __init__(self, control: Control, archive: Archive | None, links: Links) -> None:
+        self._control = control
+        self._archive = archive
+        self._links = links
+
+    def routes(self) -> list[Route]:
+        """Playback's operations. The server lets signed links in besides the token."""
+        one = "/api/v1/recordings/{id}"
+        return [
+            Route(
+                method="GET",
+                path=f"{one}/index.m3u8",
+                handler=self.playlist,
+                summary="The recording as an HLS playlist",
+                content_type=PLAYLIST,
+                query=("expires", "signature"),
+            ),
+            Route(
+                method="GET",
+                path=f"{one}/{{file}}",
+                handler=self.media,
+                summary="A segment of the recording",
+                content_type="video/mp4",
+                query=("expires", "signature"),
+            ),
+            Route(
+                method="GET",
+                path="/live/{name}/index.m3u8",
+                handler=self.live,
+                summary="The channel's running (or else newest) recording as an HLS playlist",
+                content_type=PLAYLIST,
+            ),
+        ]
+
+    async def playlist(self, request: web.Request) -> web.Response:
+        return await self._playlist(request.match_info["id"], "")
+
+    async def live(self, request: web.Request) -> web.Response:
+        recording = await self._control.newest_recording(request.match_info["name"])
+        return await self._playlist(recording, f"/api/v1/recordings/{recording}/")
+
+    async def _playlist(self, recording: str, base: str) -> web.Response:
+        text = await self._opened().playlist(recording)
+        query = self._links.query(recording)
+        # Players do not carry the token over to segments: their links carry a signature instead.
+        text = re.sub(rf"^({_NAME.pattern})$", rf"{base}\1?{query}", text, flags=re.MULTILINE)
+        text = re.sub(rf'URI="({_NAME.pattern})"', rf'URI="{base}\1?{query}"', text)
+        return web.Response(text=text, content_type=PLAYLIST, headers={"Cache-Control": "no-store"})
+
+    async def media(self, request: web.Request) -> web.Response:
+        name = request.match_info["file"]
+        if not _NAME.fullmatch(name):
+            raise NotFoundError(f"a recording has no file {name[:80]}")
+        data = await self._opened().read(request.match_info["id"], name)
+        return web.Response(
+            body=data,
+            content_type=_TYPES[name.rpartition(".")[2]],
+            headers={"Cache-Control": "private, max-age=31536000, immutable"},
+        )
+
+    def _opened(self) -> Archive:
+        if self._archive is None:
+            raise NotFoundError("the archive is off (RELAY_ARCHIVE__STORE=off), so there is nothing to play")
+        return self._archive

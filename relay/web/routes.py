@@ -1,0 +1,98 @@
+"""The route table: what the API serves, who may, and what it looks like; the OpenAPI document is drawn from it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from relay import __version__
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation. ``body`` and ``answer`` are the models of request and response; ``public`` needs no token."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    status: int = 200
+    body: type[BaseModel] | None = None
+    answer: type[BaseModel] | None = None
+    content_type: str = "application/json"
+    query: tuple[str, ...] = ()
+    public: bool = False
+
+
+def openapi(routes: Sequence[Route]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of ``routes``."""
+    models = {model for route in routes for model in (route.body, route.answer) if model is not None}
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schemas = models_json_schema(
+        [(model, "serialization") for model in ordered], ref_template="#/components/schemas/{model}"
+    )
+    definitions = dict(schemas.get("$defs", {}))
+    definitions["Error"] = {
+        "type": "object",
+        "properties": {
+            "error": {
+                "type": "object",
+                "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+                "required": ["code", "message"],
+            }
+        },
+        "required": ["error"],
+    }
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Field Relay", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+    ]
+    parameters += [{"name": name, "in": "query", "schema": {"type": "string"}} for name in route.query]
+    success: dict[str, Any] = {"description": route.summary}
+    if route.answer is not None:
+        success["content"] = {"application/json": {"schema": _reference(route.answer)}}
+    elif route.status == 200:
+        success["content"] = {route.content_type: {}}
+    failure = {
+        "description": "What went wrong, and what to do about it",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": route.handler.__name__.strip("_"),
+        "parameters": parameters,
+        "responses": {str(route.status): success, "default": failure},
+    }
+    if route.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(route.body)}},
+        }
+    if route.public:
+        operation["security"] = []
+    return operation
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}

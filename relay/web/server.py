@@ -1,0 +1,185 @@
+"""WebServer: listens for HTTP, lets in who may, and turns errors into answers that say what to do."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from relay.archive import Archive
+from relay.config import Settings, split_address
+from relay.control import Control
+from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
+from relay.secret import Secret
+from relay.web.api import Api
+from relay.web.console import Console
+from relay.web.playback import Links, Playback
+from relay.web.routes import Handler, Route, openapi
+
+log = structlog.get_logger("relay.web")
+
+STATIC = Path(__file__).parent / "static"
+_STATUS: dict[type[RelayError], tuple[int, str]] = {
+    NotFoundError: (404, "not_found"),
+    ConflictError: (409, "conflict"),
+    InvalidError: (422, "invalid"),
+    StoreError: (502, "store"),
+}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
+    "img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class WebServer:
+    """One aiohttp application. ``metrics`` renders the exposition, ``problems`` says why the relay is not ready."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        control: Control,
+        archive: Archive | None,
+        *,
+        token: Secret,
+        sign: Callable[[str], str],
+        metrics: Callable[[], tuple[bytes, str]],
+        problems: Callable[[], list[str]],
+    ) -> None:
+        self._settings = settings
+        self._token = token
+        self._metrics = metrics
+        self._problems = problems
+        self._links = Links(sign)
+        self._console = Console(
+            control, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
+        )
+        self._runner: web.AppRunner | None = None
+        self.routes = [
+            *Api(control).routes(),
+            *Playback(control, archive, self._links).routes(),
+            Route(
+                method="GET",
+                path="/metrics",
+                handler=self.metrics,
+                summary="Prometheus metrics",
+                public=True,
+                content_type="text/plain",
+            ),
+            Route(method="GET", path="/healthz", handler=self.healthz, summary="Is the process alive", public=True),
+            Route(method="GET", path="/readyz", handler=self.readyz, summary="Does everything work", public=True),
+            Route(
+                method="GET", path="/api/v1/openapi.json", handler=self.openapi, summary="This document", public=True
+            ),
+        ]
+        self._document = openapi(self.routes)
+        self.app = web.Application(
+            middlewares=[self._guard],
+            client_max_size=settings.limits.http_body_bytes,
+            logger=_Quiet(),  # type: ignore[arg-type]
+        )
+        for route in self.routes:
+            self.app.router.add_route(
+                route.method, route.path, route.handler if route.public else self._closed(route.handler)
+            )
+        self._console.register(self.app)
+        self.app.router.add_static("/static", STATIC)
+
+    async def start(self) -> None:
+        """Listen. Raises ConfigError when the address is taken."""
+        self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, keepalive_timeout=30)
+        await self._runner.setup()
+        host, port = split_address(self._settings.http.listen)
+        try:
+            await web.TCPSite(self._runner, host, port, shutdown_timeout=1.0).start()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen for HTTP on {self._settings.http.listen}: {error.strerror or error}; "
+                "set RELAY_HTTP__LISTEN (or http.listen in the settings file) to a free address"
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """The port in use: what was asked for, or what the system chose for port 0."""
+        assert self._runner is not None
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # --- guards -----------------------------------------------------------------------------------------------
+
+    def _closed(self, handler: Handler) -> Handler:
+        """``handler`` behind the token, a console session, or a signed link."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if not self._may(request):
+                return _error(
+                    401,
+                    "unauthorized",
+                    "send the admin token (file admin.token in the data directory) as `Authorization: Bearer TOKEN`",
+                    {"WWW-Authenticate": "Bearer"},
+                )
+            return await handler(request)
+
+        return guarded
+
+    def _may(self, request: web.Request) -> bool:
+        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and Secret(shown.strip()) == self._token:
+            return True
+        return self._links.allows(request) or self._console.allows(request)
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            words = {404: "there is nothing here", 405: "this address does not take that method"}
+            response = _error(error.status, "http", words.get(error.status, error.reason))
+        except RelayError as error:
+            status, code = _STATUS.get(type(error), (500, "error"))
+            response = _error(status, code, str(error))
+        except Exception:
+            log.exception("request failed", method=request.method, path=request.path)
+            response = _error(500, "internal", "the relay failed to answer; its log says why")
+        if not response.prepared:
+            response.headers.update(_HEADERS)
+        return response
+
+    # --- public handlers --------------------------------------------------------------------------------------
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive", "time": round(time.time(), 3)})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        problems = self._problems()
+        return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return web.json_response(self._document)
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    body = {"error": {"code": code, "message": message}}
+    return web.Response(text=json.dumps(body), status=status, content_type="application/json", headers=headers)
+
+
+class _Quiet:
+    """aiohttp's logger: faults of clients are not ours to log; faults of ours are logged by the guard."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
