@@ -79,13 +79,12 @@ class App:
     async def start(self) -> None:
         """Open everything. Raises ConfigError naming the setting that does not work."""
         await self.control.start()
-        first = not self.control.channel_names
-        if first:
-            await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
         if self.archive is not None:
             await self.archive.start()
         await self.web.start()
         await self.ingest.start()
+        if not self.control.channel_names:
+            await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
         self.lag.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.

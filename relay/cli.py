@@ -15,7 +15,9 @@ from relay.config import load_settings
 from relay.errors import InvalidError, RelayError
 
 app = typer.Typer(
-    help="Field Relay: one stream in, many platforms out, an archive that loses nothing.", no_args_is_help=True
+    help="Field Relay: one stream in, many platforms out, an archive that loses nothing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 channel_app = typer.Typer(help="Channels and their stream keys.", no_args_is_help=True)
 destination_app = typer.Typer(help="Where a channel is restreamed to.", no_args_is_help=True)
