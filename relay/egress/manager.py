@@ -48,7 +48,9 @@ class Destination:
         return self._task
 
     def start(self, stream: Stream) -> None:
-        """A stream lives: begin attempts, as soon as whatever runs has ended."""
+        """A stream lives: begin attempts, as soon as whatever runs for the last one has ended."""
+        if self._stream is None and self._attempt is not None:
+            self._attempt.say_goodbye()  # the new stream matters more than the tail of the old
         self._stream = stream
         if self._task is None and self.config.enabled:
             self._task = asyncio.get_running_loop().create_task(self._supervisor.run())
@@ -64,9 +66,15 @@ class Destination:
             self.start(stream)
 
     def hang_up(self) -> None:
-        """The stream is over, or the destination not wanted any more: end what runs, politely where it is live."""
+        """Not wanted any more: end what runs, politely where it is live."""
         self._stream = None
         if self._task is not None and (self._attempt is None or not self._attempt.say_goodbye()):
+            self._task.cancel()
+
+    def stream_over(self) -> None:
+        """The stream has ended: what is live may send what it still holds, all else ends."""
+        self._stream = None
+        if self._task is not None and (self._attempt is None or not self._attempt.finish()):
             self._task.cancel()
 
     def status(self) -> DestinationStatus:
@@ -226,4 +234,4 @@ class EgressManager:
 
     def stream_offline(self, stream: Stream) -> None:
         for destination in self._channels.get(stream.name, {}).values():
-            destination.hang_up()
+            destination.stream_over()

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
+from typing import cast
 
 from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationTotals, publish_address
@@ -68,6 +69,10 @@ class RtmpAttempt:
         """End an established publish politely: ``run`` returns within GOODBYE_S. False: nothing is established."""
         return self._connection.say_goodbye()
 
+    def finish(self) -> bool:
+        """As ``say_goodbye``, after what waits for a slow platform: for a stream that is over."""
+        return self._connection.finish()
+
 
 class DestinationConnection(asyncio.Protocol):
     """The socket of one attempt. ``finished`` resolves when the stream is over, or fails with what went wrong."""
@@ -90,6 +95,7 @@ class DestinationConnection(asyncio.Protocol):
         self._on_live = on_live
         self._secrets = sorted({name, name.partition("?")[0], *url.app.partition("?")[2:]} - {""}, key=len)[::-1]
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._feed: RtmpFeed | None = None
         self._paused = False
         self._leaving = False
@@ -114,8 +120,7 @@ class DestinationConnection(asyncio.Protocol):
     # --- asyncio ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self._expect_answer()
         self._flush()
@@ -140,6 +145,7 @@ class DestinationConnection(asyncio.Protocol):
         self._lost(None)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
         self._lost(error)
         if self._leaving:
             self._finish()
@@ -153,8 +159,10 @@ class DestinationConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if not self._leaving:
-            self._cancel_timer()
+        if self._leaving:
+            self._close()
+            return
+        self._cancel_timer()
         if self.subscription is not None:
             self.subscription.resume()
 
@@ -204,6 +212,14 @@ class DestinationConnection(asyncio.Protocol):
         if self._paused:
             self.subscription.pause()
 
+    def finish(self) -> bool:
+        """Say goodbye once the backlog is sent (``ended`` comes then), or at the latest when it would be too old."""
+        if self.subscription is None or not self.subscription.backlog_bytes:
+            return self.say_goodbye()
+        if self._deadline is None:
+            self._deadline = self._loop.call_later(self._limits.backlog_s, self.say_goodbye)
+        return True
+
     def say_goodbye(self) -> bool:
         """Leave the stream, unpublish, let the last bytes go, close. False where there is nothing to leave."""
         if self.finished.done() or self._connection.state is not ClientState.LIVE or self.transport is None:
@@ -218,8 +234,17 @@ class DestinationConnection(asyncio.Protocol):
             # Reading goes on until the platform closes: a socket closed over unread bytes resets the connection.
             self.transport.write_eof()
         else:
-            self.transport.close()
+            # A TLS transport closed over a full buffer loses what is in it.
+            self.transport.set_write_buffer_limits(high=1, low=0)
+            if not self.unsent:
+                self._close()
         return True
+
+    def _close(self) -> None:
+        """Close a transport that cannot close its sending half alone; all it had to send is on its way."""
+        transport = self.transport
+        if transport is not None and not transport.can_write_eof() and not transport.is_closing():
+            transport.close()
 
     def abort(self) -> None:
         """Be gone at once, whatever the state."""
@@ -233,6 +258,8 @@ class DestinationConnection(asyncio.Protocol):
 
     def _leave(self) -> None:
         """Give up the place in the stream and count what it dropped."""
+        if self._deadline is not None:
+            self._deadline.cancel()
         subscription, self.subscription = self.subscription, None
         if subscription is not None:
             self._totals.dropped += subscription.dropped_packets

@@ -17,7 +17,7 @@ class Reader(Protocol):
         """Send or keep this batch now. Call ``Subscription.pause`` first when no more should follow."""
 
     def ended(self, error: Exception | None) -> None:
-        """The stream is over (``None``) or ``take`` raised ``error``; nothing more will come."""
+        """The stream is over (``None``; a backlog is taken first) or ``take`` raised ``error``: nothing more comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Subscription:
     __slots__ = (
         "_backlog",
         "_bytes",
+        "_ending",
         "_limit",
         "_paused",
         "_reader",
@@ -57,6 +58,7 @@ class Subscription:
         self._paused = False
         self._wants_start = wants_start
         self._started = False
+        self._ending = False
         self.dropped_packets = 0
 
     @property
@@ -100,9 +102,13 @@ class Subscription:
             batch = self._backlog.popleft()
             self._bytes -= batch.size
             self._take(batch)
+        if self._ending and not self._backlog:
+            self._ending = False
+            self._reader.ended(None)
 
     def close(self) -> None:
         """Leave the stream, from the reader's side. ``ended`` is not called."""
+        self._ending = False
         self._backlog.clear()
         self._bytes = 0
         stream, self._stream = self._stream, None
@@ -110,8 +116,14 @@ class Subscription:
             stream.unsubscribe(self)
 
     def end(self, error: Exception | None = None) -> None:
-        """The stream is over, or the reader failed: leave and tell the reader."""
-        if self._stream is None:
+        """The stream is over, or the reader failed: leave and tell the reader, once it has taken its backlog."""
+        stream = self._stream
+        if stream is None and not self._ending:
+            return
+        if stream is not None and error is None and self._backlog:
+            stream.unsubscribe(self)
+            self._stream = None
+            self._ending = True
             return
         self.close()
         self._reader.ended(error)

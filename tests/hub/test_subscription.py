@@ -154,6 +154,38 @@ def test_the_end_of_the_stream_is_told_once() -> None:
     assert reader.over == [None]
 
 
+def test_the_end_is_told_after_the_backlog_is_taken() -> None:
+    stream, reader, subscription = open_stream()
+    stream.write([video(0, key=True)])
+    subscription.pause()
+    stream.write([video(33)])
+    stream.reset()
+    assert reader.over == []
+    assert stream.readers == 0
+    stream.write([video(66, key=True)])
+    subscription.resume()
+    assert reader.dts == [0, 33]
+    assert reader.over == [None]
+    subscription.resume()
+    assert reader.over == [None]
+
+
+def test_a_reader_that_leaves_or_fails_while_its_backlog_ends_is_told_no_more_than_that() -> None:
+    for fails in (False, True):
+        stream, reader, subscription = open_stream()
+        stream.write([video(0, key=True)])
+        subscription.pause()
+        stream.write([video(33)])
+        stream.reset()
+        if fails:
+            reader.fail_on_dts = 33
+        else:
+            subscription.close()
+        subscription.resume()
+        assert reader.dts == [0]
+        assert [type(error) for error in reader.over] == ([ConnectionResetError] if fails else [])
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["key", "delta", "audio"]), st.integers(1, 40)), min_size=1, max_size=120),
     st.lists(st.booleans(), min_size=1, max_size=40),

@@ -6,9 +6,11 @@ from pathlib import Path
 from tests.support.listing import Listing, read_flv
 from tests.support.process import Process, Processes, free_port, wait_for_port
 
+MODULE = "/usr/lib/nginx/modules/ngx_rtmp_module.so"
+
 _CONFIG = """
 {user}
-load_module modules/ngx_rtmp_module.so;
+load_module {module};
 daemon off;
 master_process off;
 pid {folder}/nginx.pid;
@@ -39,7 +41,7 @@ class NginxRtmp:
         (self.folder / "recorded").mkdir(parents=True)
         config = self.folder / "nginx.conf"
         user = "user root;" if os.getuid() == 0 else ""
-        config.write_text(_CONFIG.format(user=user, folder=self.folder, port=self.port), "utf-8")
+        config.write_text(_CONFIG.format(user=user, module=MODULE, folder=self.folder, port=self.port), "utf-8")
         self.process: Process = processes.start("nginx", "-p", self.folder, "-e", "stderr", "-c", config)
 
     async def ready(self) -> None:
