@@ -57,7 +57,7 @@ async def test_channels_and_destinations(relay: Relay) -> None:
     rotated = await run_json(relay, "channel", "show", "talk")
     relay.keys.add(rotated["stream_key"])
     assert rotated["stream_key"] != shown["stream_key"]
-    await run(relay, "channel", "remove", "talk", "--yes")
+    await run(relay, "channel", "remove", "talk")
     assert {channel["name"] for channel in (await run_json(relay, "channel", "list"))["channels"]} == {"demo"}
 
 

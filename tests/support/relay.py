@@ -103,9 +103,7 @@ class Relay:
     def token(self) -> str:
         return (self.data / "admin.token").read_text("utf-8").strip()
 
-    async def fetch(
-        self, path: str, *, method: str = "GET", body: object = None, token: str | None = None
-    ) -> bytes:
+    async def fetch(self, path: str, *, method: str = "GET", body: object = None, token: str | None = None) -> bytes:
         """The bytes at ``path``. Raises ApiError for an error status."""
         headers = {"Content-Type": "application/json"}
         if token:
