@@ -90,11 +90,13 @@ class WebServer:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the address is taken."""
-        self._runner = web.AppRunner(self.app, access_log=None, handle_signals=False, keepalive_timeout=30)
+        self._runner = web.AppRunner(
+            self.app, access_log=None, handle_signals=False, keepalive_timeout=30, shutdown_timeout=1.0
+        )
         await self._runner.setup()
         host, port = split_address(self._settings.http.listen)
         try:
-            await web.TCPSite(self._runner, host, port, shutdown_timeout=1.0).start()
+            await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
             raise ConfigError(
                 f"cannot listen for HTTP on {self._settings.http.listen}: {error.strerror or error}; "

@@ -1,0 +1,208 @@
+"""Recording: what the archive knows of one event while parts become segments; and the step that makes them so."""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from relay.archive.packager import InitSegment, init_segment, media_segment, tracks_of
+from relay.archive.recorder import ClosedPart, Earlier
+from relay.archive.spool import CLOSED_SUFFIX, Part, read_part, write_file
+from relay.database import GapRow, RecordingRow, SegmentRow
+from relay.errors import RelayError
+from relay.media import TrackKind
+
+log = structlog.get_logger("relay.archive")
+
+SEGMENT_SUFFIX = ".m4s"
+GAP_OVER_MS = 100
+NOT_COMMITTED = "not on the spool disk"
+_FRAME_MS = {True: 33, False: 21}
+
+
+class Recording:
+    """One event, across any number of parts, reconnects and restarts. Media times count from its first packet."""
+
+    def __init__(self, recording_id: str, channel: str, folder: Path) -> None:
+        self.id = recording_id
+        self.channel = channel
+        self.folder = folder
+        self.prefix = f"{channel}/{recording_id}"
+        self.started_at = 0.0
+        self.segments: list[SegmentRow] = []
+        self.stored: set[int] = set()
+        self.inits: dict[str, InitSegment] = {}  # by object key, the newest last
+        self.init_count = 0
+        self.stored_inits: set[str] = set()
+        self.next_number = 0
+        self.end_ms: int | None = None  # media time at which the last segment ends
+        self.ended_at: float | None = None  # wall clock of that, unix seconds
+        self.ended_cleanly = True
+        self.is_live = False
+        self.is_complete = False
+        self.playlist_due = False
+        self.playlist_busy = False
+        self.playlist_at = 0.0
+
+    def take_up(self, row: RecordingRow, segments: Sequence[SegmentRow]) -> None:
+        """Go on from what the catalog has."""
+        self.started_at = row.started_at
+        self.is_complete = row.state == "complete"
+        self.ended_cleanly = self.is_complete
+        for segment in segments:
+            self.advance(segment)
+            if segment.stored:
+                self.stored.add(segment.seq)
+                self.stored_inits.add(segment.init_key)
+            stem = segment.init_key.rpartition("/init-")[2].removesuffix(".mp4")
+            if stem.isdigit():
+                self.init_count = max(self.init_count, int(stem))
+
+    def advance(self, segment: SegmentRow) -> None:
+        """A segment was packaged: the recording ends with it for now."""
+        others = [other for other in self.segments if other.seq != segment.seq]
+        self.segments = sorted([*others, segment], key=lambda item: item.seq)
+        last = self.segments[-1]
+        self.next_number = max(self.next_number, last.seq + 1)
+        self.end_ms = _end_ms(last)
+        self.ended_at = last.started_at + last.duration_s
+
+    def earlier(self) -> Earlier | None:
+        """What a recorder that goes on with this recording must know; None where there is nothing yet."""
+        if self.end_ms is None or self.ended_at is None:
+            return None
+        return Earlier(self.started_at, self.ended_at, self.end_ms, self.next_number)
+
+    @property
+    def all_stored(self) -> bool:
+        return len(self.stored) >= len(self.segments)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything about it is still to be done."""
+        return not (self.is_complete and self.all_stored) or self.playlist_due or self.playlist_busy
+
+    def storable(self) -> list[SegmentRow]:
+        """The segments up to the first one that is not stored yet: what a playlist in the store may name."""
+        kept: list[SegmentRow] = []
+        for segment in self.segments:
+            if segment.seq not in self.stored or (segment.init_key and segment.init_key not in self.stored_inits):
+                break
+            kept.append(segment)
+        return kept
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedFile:
+    path: Path
+    key: str
+    content_type: str
+
+
+@dataclass(slots=True)
+class Packaged:
+    """What one part became: a segment (None: it held no media), a gap before it, and files to upload in order."""
+
+    segment: SegmentRow | None = None
+    gap: GapRow | None = None
+    files: list[PackagedFile] = field(default_factory=list)
+
+
+def _segment(
+    recording: Recording, closed: ClosedPart, part: Part, end_ms: int
+) -> tuple[str, list[PackagedFile], PackagedFile, bytes]:
+    """(init key, new init segments, the segment's file, its bytes). Raises MediaError, OSError."""
+    key, init, new = _init_for(recording, part)
+    has_video = any(packet.is_video for packet in part.packets)
+    ends = {TrackKind.VIDEO if has_video else TrackKind.AUDIO: end_ms}
+    base_ms = part.info.recording_base_ms
+    data = media_segment(closed.info.seq + 1, part.packets, init, base_ms=base_ms, ends_ms=ends)
+    file = closed.path.with_name(f"{closed.info.seq:06d}{SEGMENT_SUFFIX}")
+    write_file(file, data)
+    return key, new, PackagedFile(file, f"{recording.prefix}/{file.name}", "video/iso.segment"), data
+
+
+def _end_ms(segment: SegmentRow) -> int:
+    return segment.start_ms + round(segment.duration_s * 1000)
+
+
+def package(recording: Recording, closed: ClosedPart) -> Packaged:
+    """Turn a closed (or left behind) part into a segment file beside it. Blocks; repeatable.
+
+    Raises SpoolError when the part cannot be read, OSError when the disk fails.
+    """
+    part = read_part(closed.path, closed.before_seq)
+    if part is None or not part.packets:
+        return Packaged()
+    seq = closed.info.seq
+    base_ms = part.info.recording_base_ms
+    start_ms = part.info.start_ms
+    end_ms = _end(part, closed)
+    try:
+        key, new, media, data = _segment(recording, closed, part, end_ms)
+    except (RelayError, ValueError, LookupError, struct.error) as error:
+        # What cannot be packaged is kept as it came: the part itself becomes the object.
+        log.error("kept as FLV", part=str(closed.path), reason=str(error))
+        file = closed.path.with_name(f"{seq:06d}{CLOSED_SUFFIX}")
+        data = closed.path.read_bytes()[: part.verified_length]
+        if file != closed.path or file.stat().st_size != len(data):
+            write_file(file, data)
+        key, new = "", []
+        media = PackagedFile(file, f"{recording.prefix}/{file.name}", "video/x-flv")
+    first_video = next((packet for packet in part.packets if packet.is_video), None)
+    earlier = [segment for segment in recording.segments if segment.seq < seq]
+    gap = _gap(_end_ms(earlier[-1]), part, start_ms - base_ms) if earlier else None
+    segment = SegmentRow(
+        seq=seq,
+        object_key=media.key,
+        init_key=key,
+        started_at=part.info.started_at,
+        start_ms=max(0, start_ms - base_ms),
+        duration_s=(end_ms - start_ms) / 1000,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        starts_with_keyframe=first_video is None or first_video.is_keyframe,
+        discontinuity=gap is not None or (bool(earlier) and earlier[-1].init_key != key),
+    )
+    recording.advance(segment)
+    return Packaged(segment, gap, [*new, media])
+
+
+def _gap(before_ms: int, part: Part, start_ms: int) -> GapRow | None:
+    """The hole between media time ``before_ms``, where the segment before ends, and ``start_ms``."""
+    hole_ms = start_ms - before_ms
+    if hole_ms <= GAP_OVER_MS:
+        return None
+    return GapRow(start_ms=before_ms, length_ms=hole_ms, reason=part.info.gap or NOT_COMMITTED)
+
+
+def _end(part: Part, closed: ClosedPart) -> int:
+    """Where the part ends on the stream's timeline, in ms: at what follows it, or after its own last frames."""
+    whole = closed.before_seq is None or part.last_seq + 1 >= closed.before_seq
+    if closed.end_ms is not None and whole:
+        return closed.end_ms
+    end_ms = part.info.start_ms
+    for wanted in (True, False):
+        times = [packet.dts_ms for packet in part.packets if packet.is_video is wanted]
+        if times:
+            step_ms = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else _FRAME_MS[wanted]
+            end_ms = max(end_ms, times[-1] + round(step_ms))
+    return end_ms
+
+
+def _init_for(recording: Recording, part: Part) -> tuple[str, InitSegment, list[PackagedFile]]:
+    """(object key, init segment, its file where it is new) for the part's tracks: the newest that covers them."""
+    tracks = tracks_of(part.packets)
+    for key, known in reversed(recording.inits.items()):
+        if known.covers(tracks):
+            return key, known, []
+    init = init_segment(part.packets)
+    recording.init_count += 1
+    path = recording.folder / f"init-{recording.init_count}.mp4"
+    write_file(path, init.data)
+    key = f"{recording.prefix}/{path.name}"
+    recording.inits[key] = init
+    return key, init, [PackagedFile(path, key, "video/mp4")]

@@ -1,0 +1,288 @@
+"""The spool's files: FLV parts whose commits carry their own checksums, how they are named, read and recovered."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from relay.errors import ProtocolError, SpoolError
+from relay.hub.batch import Tracks
+from relay.media import Packet, Track
+from relay.media.timeline import Timeline
+from relay.protocol import amf0, flv
+
+OPEN_SUFFIX = ".flv.part"
+CLOSED_SUFFIX = ".flv"
+_PART = re.compile(r"(\d{6,})\.flv(?:\.part)?")
+_WRAP = 1 << 32
+
+# A commit tag is a script tag with this body, so that any FLV player skips it. Fixed length: the checksum is last.
+_COMMIT = amf0.encode("relayCommit")
+_COMMIT_BODY = len(amf0.encode("relayCommit", {"offset": 0, "seq": 0, "packets": 0, "crc32c": 0}))
+_COMMIT_TAG = 11 + _COMMIT_BODY + 4
+_AFTER_CRC = 3 + 4  # the object's end marker and PreviousTagSize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartInfo:
+    """What a part says of itself in its onMetaData tag: enough to archive it without any database.
+
+    ``seq`` numbers the parts of a recording. Tags are timed from ``base_ms`` on the stream's timeline;
+    ``start_ms`` is the DTS of the first packet there, ``recording_base_ms`` that of the recording's first.
+    ``first_seq`` is the stream's number of the first packet. Wall clock in unix seconds. ``gap``: why media is
+    missing before this part, empty where it follows the part before.
+    """
+
+    recording: str
+    channel: str
+    seq: int
+    base_ms: int
+    start_ms: int
+    recording_base_ms: int
+    first_seq: int
+    started_at: float
+    recording_started_at: float
+    gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part read back: packets on the stream's timeline, the verified length in bytes, the last packet's number."""
+
+    info: PartInfo
+    packets: list[Packet]
+    tracks: Tracks
+    verified_length: int
+    last_seq: int
+
+
+def part_header(info: PartInfo, opening: Tracks) -> bytes:
+    """The bytes a part begins with: FLV header, metadata, the sequence headers in force."""
+    fields: dict[str, amf0.AmfValue] = {
+        "recording": info.recording,
+        "channel": info.channel,
+        "seq": info.seq,
+        "baseMs": info.base_ms,
+        "startMs": info.start_ms,
+        "recordingBaseMs": info.recording_base_ms,
+        "firstSeq": info.first_seq,
+        "startedAt": info.started_at,
+        "recordingStartedAt": info.recording_started_at,
+        "gap": info.gap,
+    }
+    described = flv.describe(opening, {})
+    body = amf0.encode("onMetaData", amf0.EcmaArray({**described, "fieldRelay": fields}))
+    stamp = info.start_ms - info.base_ms
+    out = [flv.file_header(has_video=True, has_audio=True), flv.tag(flv.SCRIPT, stamp, body)]
+    for type_id, track in zip((flv.VIDEO, flv.AUDIO), opening, strict=True):
+        header = None if track is None else flv.sequence_header(track)
+        if header is not None:
+            out.append(flv.tag(type_id, stamp, header))
+    return b"".join(out)
+
+
+def commit_tag(run: bytes, *, offset: int, seq: int, packets: int, timestamp: int) -> bytes:
+    """The tag that seals ``run``, the bytes since the commit before it (or the start of the file).
+
+    ``offset`` is where in the file this tag begins, ``seq`` the stream's number of the last packet before it,
+    ``packets`` how many packets the part holds. The CRC-32C covers the run and this tag up to the checksum.
+    """
+    values: dict[str, amf0.AmfValue] = {"offset": offset, "seq": seq, "packets": packets, "crc32c": 0}
+    blank = flv.tag(flv.SCRIPT, timestamp, amf0.encode("relayCommit", values))
+    sealed = blank[: -_AFTER_CRC - 8]
+    values["crc32c"] = google_crc32c.extend(google_crc32c.value(run), sealed)
+    return flv.tag(flv.SCRIPT, timestamp, amf0.encode("relayCommit", values))
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit that verified: the file is good up to ``end``."""
+
+    end: int
+    seq: int
+    packets: int
+
+
+def commits(data: bytes) -> Iterator[Commit]:
+    """Every commit of a part's bytes, from the start up to the first that does not verify."""
+    view = memoryview(data)
+    run = 0
+    at = 13
+    while at + 15 <= len(data):
+        size = int.from_bytes(view[at + 1 : at + 4], "big")
+        end = at + 15 + size
+        if end > len(data):
+            return
+        if data[at] == flv.SCRIPT and size == _COMMIT_BODY and data.startswith(_COMMIT, at + 11):
+            found = _read_commit(data, run, at, end)
+            if found is None:
+                return
+            yield found
+            run = end
+        at = end
+
+
+def _read_commit(data: bytes, run: int, at: int, end: int) -> Commit | None:
+    try:
+        _, values = amf0.decode(data[at + 11 : end - 4])
+    except (ProtocolError, ValueError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    seq, packets = int(amf0.number(values.get("seq"))), int(amf0.number(values.get("packets")))
+    timestamp = int.from_bytes(data[at + 4 : at + 7], "big") | data[at + 7] << 24
+    expected = commit_tag(data[run:at], offset=at, seq=seq, packets=packets, timestamp=timestamp)
+    return Commit(end, seq, packets) if data[at:end] == expected else None
+
+
+def recover(path: Path, before_seq: int | None = None) -> int:
+    """How many bytes of the part at ``path`` are verified; 0 when none are. Raises SpoolError (disk).
+
+    With ``before_seq``, only commits of packets numbered below it: a later part holds the rest.
+    """
+    return _verified(_read(path), before_seq)[0]
+
+
+def _verified(data: bytes, before_seq: int | None) -> tuple[int, int]:
+    length, last_seq = 0, 0
+    for commit in commits(data):
+        if before_seq is not None and commit.seq >= before_seq:
+            break
+        length, last_seq = commit.end, commit.seq
+    return length, last_seq
+
+
+def read_part(path: Path, before_seq: int | None = None) -> Part | None:
+    """What is verified of the part at ``path``, or None where nothing is.
+
+    Raises SpoolError when the disk fails or a verified part does not hold what a part holds.
+    """
+    data = _read(path)
+    length, last_seq = _verified(data, before_seq)
+    if not length:
+        return None
+    try:
+        tags = flv.TagReader().feed(memoryview(data)[:length])
+        info = _info(tags[0])
+        depacketizer = flv.Depacketizer(Timeline())
+        packets = []
+        for tag in tags[1:]:
+            packet = None if tag.type_id == flv.SCRIPT else depacketizer.feed(tag.type_id, tag.timestamp, tag.body)
+            if packet is not None:
+                packets.append(packet)
+    except (ProtocolError, LookupError, TypeError, ValueError) as error:
+        raise SpoolError(f"{path}: verified, and yet not a part: {error}") from error
+    shift = info.base_ms
+    if packets and packets[0].dts_ms + shift - info.start_ms > _WRAP // 2:
+        shift -= _WRAP  # packets older than the base were written as 32-bit numbers below zero
+    packets = [
+        Packet(packet.track, packet.dts_ms + shift, packet.pts_ms + shift, packet.is_keyframe, packet.data)
+        for packet in packets
+    ]
+    return Part(info, packets, (depacketizer.video, depacketizer.audio), length, last_seq)
+
+
+def read_info(path: Path) -> PartInfo | None:
+    """What the part at ``path`` says of itself, read from its first bytes only; None where it does not."""
+    try:
+        with path.open("rb") as file:
+            tags = flv.TagReader().feed(file.read(65536))
+        return _info(tags[0])
+    except (OSError, ProtocolError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpoolError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _info(tag: flv.Tag) -> PartInfo:
+    name, values = amf0.decode(tag.body)
+    if name != "onMetaData" or not isinstance(values, dict):
+        raise ValueError("its first tag is no metadata")
+    found = values["fieldRelay"]
+    if not isinstance(found, dict):
+        raise TypeError("its metadata is another program's")
+    return PartInfo(
+        recording=str(found["recording"]),
+        channel=str(found["channel"]),
+        seq=int(found["seq"]),
+        base_ms=int(found["baseMs"]),
+        start_ms=int(found["startMs"]),
+        recording_base_ms=int(found["recordingBaseMs"]),
+        first_seq=int(found["firstSeq"]),
+        started_at=float(found["startedAt"]),
+        recording_started_at=float(found["recordingStartedAt"]),
+        gap=str(found["gap"]),
+    )
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def sync_directory(path: Path) -> None:
+    """Make names made, changed or removed in ``path`` durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(path: Path) -> None:
+    """Make ``path`` and what is missing above it, durably. Raises OSError."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_directory(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a whole file: a temporary one, fsync, then its name. Raises OSError."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def part_number(path: Path) -> int | None:
+    """The number in a part's name, open or closed; None for other files."""
+    match = _PART.fullmatch(path.name)
+    return None if match is None else int(match[1])
+
+
+class Spool:
+    """``root``/<channel>/<recording>/: the parts, and the segments made of them, until they are safe elsewhere."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, channel: str, recording: str) -> Path:
+        return self.root / channel / recording
+
+    def folders(self) -> list[Path]:
+        """Every recording's folder."""
+        return [path for path in self.root.glob("*/*") if path.is_dir()]
+
+    def remove(self, folder: Path) -> None:
+        """Remove a recording's empty folder, and its channel's where that was the last. Others' files stay."""
+        for path in (folder, folder.parent):
+            try:
+                path.rmdir()
+            except OSError:
+                return  # something is in it again
+
+
+def same_tracks(one: Track | None, other: Track | None) -> bool:
+    """Whether two tracks decode alike: a new connection's equal header is no change."""
+    return one is other or one == other

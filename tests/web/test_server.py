@@ -1,0 +1,75 @@
+"""WebServer: who is let in, how errors read, what is public; every route of the API document is tried."""
+
+from pathlib import Path
+
+import pytest
+
+from relay.app import App
+from relay.config import Settings
+from relay.errors import ConfigError
+from tests.support.app import Browser, browsing, running_app
+
+
+async def test_every_operation_of_the_document_wants_the_token_unless_it_says_it_is_public(browser: Browser) -> None:
+    _, document, _ = await browser.ask("GET", "/api/v1/openapi.json", token="")
+    tried = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            address = path.replace("{", "").replace("}", "")
+            for token in ("", "wrong"):
+                status, _, _ = await browser.ask(method.upper(), address, token=token)
+                is_public = operation.get("security") == []
+                assert (status != 401) == is_public, f"{method} {path} with token {token!r}: {status}"
+                tried += 1
+    assert tried >= 36
+
+
+async def test_what_is_public_says_nothing_secret(app: App, browser: Browser) -> None:
+    key = app.control.channel("demo").stream_key
+    for path in ("/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/sign-in"):
+        status, body, _ = await browser.ask("GET", path, token="")
+        text = str(body)
+        assert status == 200
+        assert key not in text
+        assert browser.token not in text
+
+
+async def test_ready_only_while_everything_works(app: App, browser: Browser) -> None:
+    status, body, _ = await browser.ask("GET", "/readyz")
+    assert (status, body) == (200, {"ready": True, "problems": []})
+    app.web._problems = lambda: ["the object store fails: no route to host"]
+    status, body, _ = await browser.ask("GET", "/readyz")
+    assert (status, body["problems"]) == (503, ["the object store fails: no route to host"])
+
+
+async def test_errors_are_json_that_says_what_to_do(browser: Browser) -> None:
+    status, body, response = await browser.ask("GET", "/api/v1/channels", token="")
+    assert status == 401
+    assert "admin.token" in body["error"]["message"]
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    status, body, _ = await browser.ask("GET", "/no/such/place")
+    assert (status, body["error"]["message"]) == (404, "there is nothing here")
+    status, body, _ = await browser.ask("PUT", "/api/v1/channels")
+    assert (status, body["error"]["code"]) == (405, "http")
+
+
+async def test_every_answer_carries_the_security_headers(browser: Browser) -> None:
+    for path in ("/sign-in", "/api/v1/channels", "/healthz", "/nothing"):
+        _, _, response = await browser.ask("GET", path)
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'self'")
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
+    async with running_app(tmp_path, limits={"http_body_bytes": 1024}) as app, browsing(app) as browser:
+        status, _, _ = await browser.ask("POST", "/api/v1/channels", json={"name": "a" * 4000})
+        assert status == 413
+
+
+async def test_a_taken_port_is_named_with_its_setting(app: App, tmp_path: Path) -> None:
+    taken = f"127.0.0.1:{app.web.port}"
+    with pytest.raises(ConfigError, match="RELAY_HTTP__LISTEN"):
+        async with running_app(tmp_path / "other", http={"listen": taken}):
+            pass
+    assert Settings(data_dir=tmp_path).http.listen == "127.0.0.1:8080"
