@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import av
 
 from relay.errors import MediaError, ProtocolError
-from relay.media import Packet, Track, TrackKind
+from relay.media import Codec, Packet, Track, TrackKind
 from relay.protocol import flv, mp4
 from relay.protocol.mp4 import TrackScale
 
@@ -17,6 +17,9 @@ _OPTIONS = {
     "use_editlist": "0",
     "avoid_negative_ts": "disabled",
 }
+# The muxer writes these codecs' configuration from the first frames it is given, not from a header.
+_READ_FROM_FRAMES = frozenset({Codec.AC3, Codec.EAC3})
+_FRAMES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,10 @@ def init_segment(packets: Sequence[Packet]) -> InitSegment:
         for wanted in (True, False)
     ]
     sample = [packet._replace(dts_ms=0, pts_ms=0) for packet in first if packet is not None]
+    late = audio is not None and audio.codec in _READ_FROM_FRAMES
+    if late:
+        frames = [packet for packet in packets if packet.track is audio][1:_FRAMES]
+        sample += [packet._replace(dts_ms=32 * number, pts_ms=32 * number) for number, packet in enumerate(frames, 1)]
     source = b"".join(
         (
             flv.file_header(has_video=video is not None, has_audio=audio is not None),
@@ -60,7 +67,7 @@ def init_segment(packets: Sequence[Packet]) -> InitSegment:
     )
     names = " and ".join(track.codec for track in (video, audio) if track is not None)
     try:
-        data = _mux(source)
+        data = _mux(source, late=late)
         scales = mp4.read_init(data)
     except (av.FFmpegError, ProtocolError, ValueError) as error:
         raise MediaError(f"{names} cannot be packaged as MP4: {error}") from error
@@ -69,12 +76,13 @@ def init_segment(packets: Sequence[Packet]) -> InitSegment:
     return InitSegment(data, (video, audio), scales)
 
 
-def _mux(source: bytes) -> bytes:
-    """``ftyp`` and ``moov`` for the streams of a tiny FLV file."""
+def _mux(source: bytes, *, late: bool) -> bytes:
+    """``ftyp`` and ``moov`` for the streams of a tiny FLV file; ``late``: made when the frames are known."""
     out = io.BytesIO()
+    options = {**_OPTIONS, "movflags": _OPTIONS["movflags"] + "+delay_moov"} if late else _OPTIONS
     with (
         av.open(io.BytesIO(source), "r", format="flv") as demuxer,
-        av.open(out, "w", format="mp4", options=_OPTIONS) as muxer,
+        av.open(out, "w", format="mp4", options=options) as muxer,
     ):
         copies = {stream.index: muxer.add_stream_from_template(stream, opaque=True) for stream in demuxer.streams}
         for packet in demuxer.demux():
@@ -83,7 +91,8 @@ def _mux(source: bytes) -> bytes:
                 muxer.mux(packet)
     data = out.getvalue()
     kept = [data[start - 8 : end] for kind, start, end in mp4.boxes(data) if kind in (b"ftyp", b"moov")]
-    return b"".join(kept)
+    # Parameter sets are in the header and nowhere else, which is what hvc1 says (ISO/IEC 14496-15) and Apple demands.
+    return b"".join(kept).replace(b"hev1", b"hvc1", 1)
 
 
 def media_segment(

@@ -21,7 +21,7 @@ def media_playlist(segments: Sequence[SegmentRow], *, complete: bool) -> str:
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
-        f"#EXT-X-TARGETDURATION:{max(1, math.ceil(longest - 0.5))}",
+        f"#EXT-X-TARGETDURATION:{max(1, math.floor(longest + 0.5))}",
         "#EXT-X-MEDIA-SEQUENCE:0",
         f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
     ]

@@ -118,7 +118,12 @@ class FileStore:
 
     def delete(self, key: str) -> None:
         try:
-            self._path(key).unlink(missing_ok=True)
+            path = self._path(key)
+            path.unlink(missing_ok=True)
+            while (path := path.parent) != self._root and not any(path.iterdir()):
+                path.rmdir()
+        except FileNotFoundError:
+            return  # its folder is gone as well
         except OSError as error:
             raise StoreError(f"cannot delete {key}: {error.strerror}", "disk") from error
 
