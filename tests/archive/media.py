@@ -1,4 +1,4 @@
-"""Real media for archive tests: clips through the FLV reader, onto a hub stream, in batches as a publisher writes them."""
+"""Real media for archive tests: clips through the FLV reader, onto a hub stream, in ticks as a publisher writes."""
 
 from collections.abc import Sequence
 from pathlib import Path
