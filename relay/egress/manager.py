@@ -108,7 +108,7 @@ class Destination:
         return self._totals.dropped + (subscription.dropped_packets if subscription is not None else 0)
 
     async def _run_attempt(self) -> None:
-        assert self._stream is not None  # hang_up cancels what is not live
+        assert self._stream is not None  # what fails without a stream is cancelled
         attempt = RtmpAttempt(self.config, self._stream, self._settings, self._totals, self._live, self._tls)
         self._attempt = attempt
         try:
@@ -125,6 +125,8 @@ class Destination:
         fault = None if isinstance(error, DestinationError) else error
         words = type(error).__name__ if fault else str(error)
         self._log.warning("destination failed", reason=words, next_try_s=round(wait_s, 1), exc_info=fault)
+        if self._stream is None and self._task is not None:
+            self._task.cancel()  # it was sending the tail of a stream that is over: there is no next try
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None

@@ -132,7 +132,7 @@ class DestinationConnection(asyncio.Protocol):
         try:
             received = self._connection.receive(data, self._loop.time())
         except ProtocolError as error:
-            self._fail(f"does not speak RTMP as it should: {error}", "protocol")
+            self._fail(f"does not speak RTMP as it should: {self._shown(str(error))}", "protocol")
             return
         self._flush()
         if self._connection.state is not phase:
