@@ -29,6 +29,10 @@ READ_BUFFER_BYTES = 256 * 1024
 WRITE_BUFFER_BYTES = 256 * 1024
 AWAITING_MOST = 1024  # with a disk that commits nothing, coarser steps instead of more memory
 ACK_EVERY_S = 0.5  # well inside the promise that an acknowledgement is never held over 1 s
+# ffmpeg looks at what it is told once in ten packets, and never before it closes. Closing on an unread message makes
+# its kernel reset the connection, with its last frames and its goodbye still unsent: it is told rarely.
+RARELY_TOLD = "Lavf"
+RARE_ACK_EVERY_S = 30.0
 
 
 class RtmpConnection(asyncio.BufferedProtocol):
@@ -57,7 +61,8 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._awaiting: deque[tuple[int, int]] = deque()  # (stream seq, byte count) not yet durable
         self._ackable = 0
         self._acknowledged = 0
-        self._acknowledged_at = 0.0
+        self._acknowledged_at = loop.time()
+        self._ack_every_s = ACK_EVERY_S
         self._subscription: Subscription | None = None
         self._play_stream_id = 0
         self._feed: RtmpFeed | None = None
@@ -182,12 +187,11 @@ class RtmpConnection(asyncio.BufferedProtocol):
         awaiting = self._awaiting
         while awaiting and awaiting[0][0] <= seq:
             self._ackable = awaiting.popleft()[1]
-        if self._ackable != self._acknowledged:
-            self._acknowledge(self._loop.time())
-            self._flush()
+        # Sent with the next read, at most a tick away. Writing now to an encoder that has just closed would break
+        # the connection before its last frames and its goodbye, still unread in the kernel, are seen.
 
     def _acknowledge(self, now: float) -> None:
-        if self._ackable != self._acknowledged and now - self._acknowledged_at >= ACK_EVERY_S:
+        if self._ackable != self._acknowledged and now - self._acknowledged_at >= self._ack_every_s:
             self._connection.acknowledge(self._ackable)
             self._acknowledged = self._ackable
             self._acknowledged_at = now
@@ -200,6 +204,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
                 self._handshaken_at = self._loop.time()
                 self._app = event.app
                 self._encoder = event.flash_ver[:80]
+                self._ack_every_s = RARE_ACK_EVERY_S if RARELY_TOLD in event.flash_ver else ACK_EVERY_S
             case events.PublishRequested():
                 self._publish(event)
             case events.PlayRequested():
@@ -355,7 +360,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
                     "stalled: connected, but no media", channel=self._lease.stream.name, seconds=round(silent_s, 1)
                 )
                 self._lease.stalled()
-            else:
+            elif not self._parked:
                 self._acknowledge(now)
                 self._flush()
         elif now - self._media_at > limits.first_media_s:
