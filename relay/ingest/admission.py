@@ -66,9 +66,7 @@ class Admission:
         shown = Secret(key)
         name, expected = index.get(shown.digest(), ("", Secret("")))
         if not name or shown != expected:
-            self._refuse(
-                "bad_key", "wrong stream key: copy it again from the relay, or ask the operator for it", address
-            )
+            self._refuse("bad_key", "wrong key: copy it again from the relay, or ask the operator for it", address)
         self.outcomes[name, "accepted"] += 1
         return name
 

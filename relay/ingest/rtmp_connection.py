@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._loop = loop
         self._encrypted = encrypted
         self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
         self._address = "?"
         self._counted = False
         self._authenticated = False
@@ -71,6 +73,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
+        self._socket = transport.get_extra_info("socket")
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "?"
         try:
@@ -133,6 +136,10 @@ class RtmpConnection(asyncio.BufferedProtocol):
     def _unpark(self) -> None:
         self._parked = False
         if self._transport is not None and not self._transport.is_closing():
+            # Sockets read this rarely are acknowledged late by the kernel, so the last frames of an encoder with
+            # Nagle's algorithm on may still wait in its own kernel when it exits, and be lost with it.
+            assert self._socket is not None
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             self._transport.resume_reading()
 
     # --- the hot path -----------------------------------------------------------------------------------------
@@ -367,7 +374,6 @@ class RtmpConnection(asyncio.BufferedProtocol):
             self.end("idle after unpublishing", clean=True)
 
     def info(self) -> PublisherInfo:
-        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         return PublisherInfo(
             protocol="rtmps" if self._encrypted else "rtmp",
             address=self._address,
@@ -375,7 +381,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
             encrypted=self._encrypted,
             connected_at=self._connected_at,
             bytes_received=self._connection.received,
-            rtt_s=tcp_rtt_s(sock),
+            rtt_s=tcp_rtt_s(self._socket),
         )
 
     # --- writing ----------------------------------------------------------------------------------------------

@@ -66,9 +66,7 @@ async def test_every_packet_reaches_destinations_and_archive(
     near.keys.add(far_channel["stream_key"])
     async with Sink() as sink:
         await near.add_destination("talk", "sink", sink.url, "sink-key-0001")
-        await near.add_destination(
-            "talk", "far", f"rtmps://localhost:{far.rtmps_port}/live", far_channel["stream_key"]
-        )
+        await near.add_destination("talk", "far", f"rtmps://localhost:{far.rtmps_port}/live", far_channel["stream_key"])
         sent = await publish(processes, clip, near.publish_url(channel))
         assert sent.items, "nothing was sent"
         got = await closed(sink, "sink-key-0001")

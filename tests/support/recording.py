@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import m3u8
-from relay.protocol.mp4 import read_fragments, read_init
 
+from relay.protocol.mp4 import read_fragments, read_init
 from tests.support.listing import Item, Listing, digest
 
 Load = Callable[[str], bytes]
@@ -38,12 +38,11 @@ class Recording:
         """Every packet of every segment, in playlist order, on the recording's timeline in ms."""
         listing = Listing()
         for part in self.parts:
-            tracks = read_init(part.init)
+            tracks = {scale.track_id: (kind, scale.timescale) for kind, scale in read_init(part.init).items()}
             for track_id, dts, cts, is_sync, payload in read_fragments(part.data):
-                handler, timescale = tracks[track_id]
-                name = "video" if handler in ("vide", b"vide") else "audio"
+                kind, timescale = tracks[track_id]
                 item = Item(
-                    name, round(dts * 1000 / timescale), round(cts * 1000 / timescale), is_sync, digest(payload)
+                    kind, round(dts * 1000 / timescale), round(cts * 1000 / timescale), is_sync, digest(payload)
                 )
                 listing.items.append(item)
         return listing
