@@ -1,9 +1,9 @@
 """Memory: what publishers sent, kept on disk until it is safe in the object store, and playable from there.
 
-Floor 3. ``recorder`` → ``spool`` (``committer`` makes it durable) → ``packager`` → ``uploader`` → ``store``;
-``archive`` runs them and ``playlist`` makes the result playable. The spool is the upload queue: crash recovery, a week
-without a link and a late upload are the same path. Deliberately without re-encoding, and without any say over the
-live path.
+Floor 3. ``recorder`` → ``spool`` (``committer`` makes it durable) → ``recording`` and ``packager`` → ``uploader`` →
+``store``; ``archive`` runs them, ``upkeep`` finds and evicts files, ``playlist`` makes the result playable. The spool
+is the upload queue: crash recovery, a week without a link and a late upload are the same path. Deliberately without
+re-encoding, and without any say over the live path.
 """
 
 from relay.archive.archive import Archive

@@ -228,6 +228,8 @@ class Recorder:
         if part is None or last is None:
             return self._gap
         if packet.dts_ms - last > HOLE_MS + 3 * self._step(part, last):
+            # Holes that repeat are the stream's own pace, which is learned within a few of them.
+            self._step_ms = min(float(packet.dts_ms - last), 2 * self._step_ms + 40)
             return self._gap or NO_MEDIA
         if waiting > WAITING_BYTES:
             self._dropping = True

@@ -1,6 +1,7 @@
 """Object stores: a local directory, or anything that speaks S3. Every method blocks; callers use threads."""
 
 import base64
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -81,7 +82,8 @@ class FileStore:
             os.replace(temporary, path)
             sync_directory(path.parent)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise StoreError(f"cannot write {path}: {error.strerror}", "disk") from error
 
     def holds(self, key: str, data: bytes) -> bool:

@@ -19,6 +19,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.next_number = 0
+        self.told = asyncio.Event()
         self.commits: list[int] = []
         self.closed: list[Path] = []
         self.failures: list[tuple[OpenPart, list[Chunk], OSError]] = []
@@ -28,6 +29,7 @@ class Owner:
         return self.next_number - 1
 
     def committed(self, part: OpenPart, seq: int) -> None:
+        self.told.set()
         if seq:
             self.commits.append(seq)
         if part.closed_path is not None:
@@ -155,6 +157,6 @@ async def test_work_does_not_wait_for_the_disk(committer: Committer, tmp_path: P
     assert owner.commits == []
     assert part.dirty
     async with asyncio.timeout(10):
-        while not owner.commits:
-            await asyncio.sleep(0.005)
+        await owner.told.wait()
+    assert owner.commits == [1]
     assert not part.dirty

@@ -1,0 +1,278 @@
+"""The whole archive: real clips onto a hub, segments in a store, and what a restart, an outage and a lost link do."""
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import m3u8
+import pytest
+
+from relay.archive import Archive
+from relay.config import ArchiveSettings, Settings, load_settings
+from relay.database import Database, RecordingRow
+from relay.errors import NotFoundError
+from relay.hub import Hub
+from relay.media import Packet
+from tests.archive.media import Connection, batches, publish, read_packets, shifted
+from tests.support import clips
+from tests.support.clips import Clip
+from tests.support.probe import decode, probe
+from tests.support.process import Processes
+from tests.support.recording import Recording, read_folder
+from tests.support.s3 import serve
+
+CLIP = Clip("unit-archive", (*clips.H264_B.video,), clips.H264.audio, 8)
+
+
+class House:
+    """An archive with its database and hub; ``restart`` is what a crash or a stop leaves the next run with."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    async def start(self) -> "House":
+        self.database = Database(self.settings)
+        self.hub = Hub(hold_s=60)
+        self.archive = Archive(self.settings, self.database.recordings, self.hub)
+        await self.archive.start()
+        return self
+
+    async def stop(self) -> None:
+        await self.archive.close()
+        self.database.close()
+
+    async def finished(self, channel: str = "talk") -> RecordingRow:
+        """The channel's newest recording, once it is complete, stored, and its playlist says so."""
+        async with asyncio.timeout(40):
+            while True:
+                rows = await self.database.recordings.newest(channel)
+                if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
+                    break
+                await asyncio.sleep(0.02)
+        assert await self.archive._uploader.drain(20)
+        return rows[0]
+
+    def stored(self, row: RecordingRow) -> Recording:
+        return read_folder(self.settings.data_dir / "archive" / row.channel / row.id)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    house = await House(Settings(data_dir=tmp_path / "data", archive=ArchiveSettings(segment_s=2))).start()
+    yield house
+    await house.stop()
+
+
+@pytest.fixture(scope="module")
+def packets() -> list[Packet]:
+    return read_packets(clips.make(CLIP))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once ``condition`` holds."""
+    async with asyncio.timeout(30):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.02)
+
+
+def same(sent: Sequence[Packet], kept: Recording) -> None:
+    """Every packet once, in order, of each track."""
+    items = kept.listing().items
+    for name, is_video in (("video", True), ("audio", False)):
+        wanted = [hashlib.sha256(packet.data).hexdigest() for packet in sent if packet.is_video is is_video]
+        assert [item.digest for item in items if item.track == name] == wanted, name
+
+
+async def check_playable(folder: Path, recording: Recording, sent: Sequence[Packet]) -> None:
+    for number, part in enumerate(recording.parts):
+        path = folder / f"whole-{number}.mp4"
+        path.write_bytes(part.init + part.data)
+        await probe(path)
+    (folder / "whole.mp4").write_bytes(recording.whole())
+    tracks = await probe(folder / "whole.mp4")
+    assert len(tracks["video"].dts) + len(tracks["audio"].dts) == len(sent)
+    assert tracks["video"].gap_s <= 2 * tracks["video"].frame_s
+    await decode(folder / "whole.mp4")
+
+
+async def test_a_recording_from_first_packet_to_store(house: House, packets: list[Packet], tmp_path: Path) -> None:
+    lease, _ = publish(house.hub, "talk", packets)
+    running = house.archive.recording_of("talk")
+    lease.release(clean=True)
+    row = await house.finished()
+    assert row.id == running
+    recording = house.stored(row)
+    same(packets, recording)
+    length_s = (max(packet.dts_ms for packet in packets) - packets[0].dts_ms) / 1000
+    assert row.duration_s == pytest.approx(length_s, abs=0.06)
+    assert recording.duration_s == pytest.approx(row.duration_s, abs=0.001)
+    assert (row.gap_s, row.segments) == (0, 4)
+    assert recording.playlist.endswith("#EXT-X-ENDLIST\n")
+    await check_playable(tmp_path, recording, packets)
+    folder = house.settings.data_dir / "archive" / "talk" / row.id
+    tracks = await probe(folder / "index.m3u8", "-allowed_extensions", "ALL")
+    assert len(tracks["video"].dts) == sum(packet.is_video for packet in packets)
+    assert list((house.settings.data_dir / "spool").rglob("*.flv*")) == []
+    stats = house.archive.stats
+    assert (stats.segments["recorded"], stats.segments["stored"], stats.stored_bytes) == (4, 4, row.bytes)
+    assert (house.archive.oldest_unstored_s(), house.archive.problems()) == (0, [])
+
+
+async def test_in_a_bucket_on_a_real_server(
+    processes: Processes, packets: list[Packet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(processes, tmp_path) as server:
+        for name, value in {**server.settings, "DATA_DIR": str(tmp_path / "data"), "ARCHIVE__SEGMENT_S": "2"}.items():
+            monkeypatch.setenv(f"RELAY_{name}", value)
+        house = await House(load_settings()).start()
+        lease, _ = publish(house.hub, "talk", packets)
+        lease.release(clean=True)
+        row = await house.finished()
+        recording = await asyncio.to_thread(server.read, f"talk/{row.id}")
+        same(packets, recording)
+        assert recording.playlist.endswith("#EXT-X-ENDLIST\n")
+        await check_playable(tmp_path, recording, packets)
+        assert await house.archive.read(row.id, "000000.m4s") == server.object(f"talk/{row.id}/000000.m4s")
+        await house.stop()
+
+
+async def test_acknowledgements_follow_the_disk(house: House, packets: list[Packet]) -> None:
+    lease, connection = publish(house.hub, "talk", packets)
+    assert connection.acknowledged == []
+    await house.archive._committer.drain()
+    assert connection.acknowledged[-1] == len(packets)
+    lease.release(clean=True)
+    await house.finished()
+
+
+async def test_a_lost_link_is_a_gap_in_the_same_recording(house: House, packets: list[Packet]) -> None:
+    lease, _ = publish(house.hub, "talk", packets)
+    lease.release(clean=False)
+    running = house.archive.recording_of("talk")
+    again = house.hub.publish("talk", Connection())
+    later = shifted(packets, packets[-1].dts_ms + 5000)
+    for batch in batches(later):
+        again.write(batch)
+    again.release(clean=True)
+    row = await house.finished()
+    assert row.id == running
+    same([*packets, *later], house.stored(row))
+    (gap,) = await house.database.recordings.gaps(row.id)
+    assert gap.reason == "link lost"
+    assert gap.length_ms == pytest.approx(5000, abs=60)
+    length_s = (later[-1].dts_ms - packets[0].dts_ms) / 1000
+    assert row.duration_s + row.gap_s == pytest.approx(length_s, abs=0.06)
+    assert "#EXT-X-DISCONTINUITY" in house.stored(row).playlist
+
+
+async def test_a_publisher_back_within_the_merge_window_goes_on_with_its_recording(
+    house: House, packets: list[Packet]
+) -> None:
+    publish(house.hub, "talk", packets)
+    house.hub.end("talk", clean=False)
+    first = await house.finished()
+    lease, _ = publish(house.hub, "talk", packets)
+    assert house.archive.recording_of("talk") == first.id
+    lease.release(clean=True)
+    await until(lambda: house.archive.stats.segments["stored"] == 2 * first.segments)
+    row = await house.finished()
+    assert row.id == first.id
+    same([*packets, *packets], house.stored(row))
+    segments = await house.database.recordings.segments(row.id)
+    ends = [segment.start_ms + segment.duration_s * 1000 for segment in segments]
+    assert all(end <= after.start_ms + 0.001 for end, after in zip(ends, segments[1:], strict=False))
+
+
+async def test_a_goodbye_ends_the_recording(house: House, packets: list[Packet]) -> None:
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    first = await house.finished()
+    lease, _ = publish(house.hub, "talk", packets)
+    assert house.archive.recording_of("talk") not in (None, first.id)
+    lease.release(clean=True)
+
+
+async def test_what_a_crash_leaves_is_taken_up(house: House, packets: list[Packet], tmp_path: Path) -> None:
+    publish(house.hub, "talk", packets)
+    await house.archive._committer.drain()
+    crashed = tmp_path / "crashed"
+    shutil.copytree(house.settings.data_dir, crashed)
+    torn = max((crashed / "spool").rglob("*.flv.part"))
+    with torn.open("ab") as file:
+        file.write(b"\x09\x00\x01\x00 half a tag")
+    other = await House(house.settings.model_copy(update={"data_dir": crashed})).start()
+    row = await other.finished()
+    same(packets, other.stored(row))
+    assert row.gap_s == 0
+    assert row.id == house.archive.recording_of("talk")
+    await other.stop()
+
+
+async def test_a_spool_without_its_database_is_taken_up(house: House, packets: list[Packet], tmp_path: Path) -> None:
+    publish(house.hub, "talk", packets)
+    await house.archive._committer.drain()
+    saved = tmp_path / "saved"
+    shutil.copytree(house.settings.data_dir / "spool", saved / "spool")
+    for path in saved.rglob("*.m4s"):
+        # Packaged and stored before: only what is still a part can come back without store and database.
+        path.unlink()
+    kept = {path.name for path in saved.rglob("*.flv*")}
+    other = await House(house.settings.model_copy(update={"data_dir": saved})).start()
+    row = await other.finished()
+    assert row.segments == len(kept)
+    assert row.started_at == pytest.approx(house.archive._recordings[row.id].started_at)
+    await other.stop()
+
+
+async def test_a_store_that_is_away_leaves_the_live_path_alone(house: House, packets: list[Packet]) -> None:
+    store = house.settings.data_dir / "archive"
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(task for task in house.archive._tasks if "_check" in repr(task)))
+    shutil.rmtree(store, ignore_errors=True)
+    store.write_text("in the way")
+    lease, connection = publish(house.hub, "talk", packets)
+    await house.archive._committer.drain()
+    assert connection.acknowledged[-1] == len(packets)
+    lease.release(clean=True)
+    await until(lambda: house.archive.stats.store_errors["disk"] > 0)
+    assert any("object store" in problem for problem in house.archive.problems())
+    recording = (await house.database.recordings.newest("talk"))[0].id
+    store.unlink()
+    row = await house.finished()
+    assert row.id == recording
+    same(packets, house.stored(row))
+    assert house.archive.problems() == []
+
+
+async def test_stopping_in_the_middle_keeps_everything(tmp_path: Path, packets: list[Packet]) -> None:
+    house = await House(Settings(data_dir=tmp_path / "data", archive=ArchiveSettings(segment_s=2))).start()
+    publish(house.hub, "talk", packets)
+    await house.stop()
+    again = await House(house.settings).start()
+    row = await again.finished()
+    same(packets, again.stored(row))
+    assert again.stored(row).playlist.endswith("#EXT-X-ENDLIST\n")
+    await again.stop()
+
+
+async def test_playback_reads_the_spool_first_and_then_the_store(house: House, packets: list[Packet]) -> None:
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    text = await house.archive.playlist(row.id)
+    names = [segment.uri for segment in m3u8.loads(text).segments]
+    assert len(names) == row.segments
+    near = [await house.archive.read(row.id, name) for name in names]
+    shutil.rmtree(house.settings.data_dir / "spool")
+    assert [await house.archive.read(row.id, name) for name in names] == near
+    with pytest.raises(NotFoundError):
+        await house.archive.playlist("no-such-recording")
+
+
+async def test_a_stream_that_sends_nothing_leaves_no_recording(house: House) -> None:
+    lease = house.hub.publish("talk", Connection())
+    lease.release(clean=True)
+    assert house.archive.recording_of("talk") is None
+    assert await house.database.recordings.newest("talk") == []

@@ -1,0 +1,84 @@
+"""What a run leaves in the spool is found in order, and what is safe long enough goes."""
+
+import os
+from pathlib import Path
+
+from relay.archive import upkeep
+from relay.archive.spool import PartInfo, Spool, commit_tag, part_header
+from relay.media import Codec, Packet, Track
+from relay.protocol import flv
+
+TRACK = Track(codec=Codec.MP3, sample_rate=44100, channels=2)
+
+
+def part(path: Path, seq: int, start_ms: int, first_seq: int, gap: str = "", base_ms: int = 100) -> Path:
+    info = PartInfo(
+        recording=path.parent.name,
+        channel=path.parent.parent.name,
+        seq=seq,
+        base_ms=0,
+        start_ms=start_ms,
+        recording_base_ms=base_ms,
+        first_seq=first_seq,
+        started_at=1000.0 + start_ms / 1000,
+        recording_started_at=1000.0,
+        gap=gap,
+    )
+    packet = Packet(TRACK, start_ms, start_ms, True, b"\xff\xfb\x90\x64")
+    run = part_header(info, (None, None)) + flv.encode_batch([packet], (None, None))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(run + commit_tag(run, offset=len(run), seq=first_seq, packets=1, timestamp=0))
+    return path
+
+
+def test_leftovers_are_found_oldest_first_with_what_follows_each_part(tmp_path: Path) -> None:
+    newer = tmp_path / "talk" / "20261124T120000Z-bbbbbb"
+    older = tmp_path / "show" / "20261124T110000Z-aaaaaa"
+    first = part(newer / "000003.flv", 3, 100, 1)
+    second = part(newer / "000004.flv", 4, 6100, 50)
+    third = part(newer / "000006.flv.part", 6, 20_000, 90, gap="link lost")
+    (newer / "init-1.mp4").write_bytes(b"init")
+    (newer / "000009.m4s.tmp").write_bytes(b"half")
+    older.mkdir(parents=True)
+    (older / "000011.m4s").write_bytes(b"segment")
+    one, other = upkeep.find(Spool(tmp_path))
+    assert (one.row.id, one.row.channel, one.parts, one.next_number) == (older.name, "show", [], 12)
+    assert one.row.started_at == 1795518000.0
+    assert (other.row.started_at, other.row.base_ms, other.next_number) == (1000.0, 100, 7)
+    assert [(item.path, item.end_ms, item.before_seq) for item in other.parts] == [
+        (first, 6100, 50),
+        (second, None, None),
+        (third, None, None),
+    ]
+    assert other.inits == [newer / "init-1.mp4"]
+    assert not (newer / "000009.m4s.tmp").exists()
+
+
+def test_an_open_part_without_a_commit_goes_and_a_closed_one_is_set_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "talk" / "r1"
+    part(folder / "000000.flv", 0, 0, 1).write_bytes(b"FLV\x01 and then nothing")
+    part(folder / "000001.flv.part", 1, 0, 1).write_bytes(b"")
+    (found,) = upkeep.find(Spool(tmp_path))
+    assert found.parts == []
+    assert [path.name for path in folder.iterdir()] == ["000000.flv.unreadable"]
+
+
+def test_no_spool_has_no_leftovers(tmp_path: Path) -> None:
+    assert upkeep.find(Spool(tmp_path / "spool")) == []
+
+
+def test_stored_segments_are_evicted_after_their_time(tmp_path: Path) -> None:
+    folder = tmp_path / "talk" / "r1"
+    waiting = part(folder / "000000.flv", 0, 0, 1)
+    for name in ("000000.m4s", "000001.m4s", "000002.m4s", "init-1.mp4"):
+        (folder / name).write_bytes(b"12345")
+    for name in ("000000.m4s", "000001.m4s"):
+        os.utime(folder / name, (0, 0))
+    total = upkeep.sweep(Spool(tmp_path), 600, {folder})
+    assert {path.name for path in folder.iterdir()} == {"000000.flv", "000000.m4s", "000002.m4s", "init-1.mp4"}
+    assert total == waiting.stat().st_size + 15
+    upkeep.stored(waiting, folder / "000000.m4s")
+    assert upkeep.sweep(Spool(tmp_path), 600, {folder}) == 15, "its own time to stay began when it was stored"
+    assert upkeep.sweep(Spool(tmp_path), 0, {folder}) == 5
+    assert upkeep.sweep(Spool(tmp_path), 0, set()) == 0
+    assert list(tmp_path.iterdir()) == []

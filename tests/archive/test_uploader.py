@@ -1,0 +1,116 @@
+"""The uploader against a directory store that is taken away and given back: nothing missing, nothing hurried."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from relay.archive import uploader as module
+from relay.archive.store import FileStore
+from relay.archive.uploader import ArchiveStats, Upload, Uploader
+
+
+@pytest.fixture
+async def uploader(tmp_path: Path) -> AsyncIterator[Uploader]:
+    uploader = Uploader(FileStore(tmp_path / "archive"), 2, ArchiveStats())
+    yield uploader
+    await uploader.close()
+
+
+class Told:
+    """Keeps the sizes it is told, in order."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    async def __call__(self, size: int) -> None:
+        self.sizes.append(size)
+
+
+def upload(folder: Path, number: int, since: float, told: Told) -> Upload:
+    path = folder / f"{number:06d}.m4s"
+    path.write_bytes(b"m" * (number + 1))
+    return Upload(f"talk/r1/{path.name}", "video/iso.segment", path=path, waiting_since=since, stored=told)
+
+
+async def test_files_and_bytes_are_stored_and_reported(uploader: Uploader, tmp_path: Path) -> None:
+    told = Told()
+    for number in range(5):
+        uploader.add(upload(tmp_path, number, 100.0 + number, told))
+    uploader.add(Upload("talk/r1/index.m3u8", "application/vnd.apple.mpegurl", data=b"#EXTM3U", replaces=True))
+    assert uploader.oldest_since() == 100.0
+    assert await uploader.drain(10)
+    assert sorted(told.sizes) == [1, 2, 3, 4, 5]
+    assert uploader.oldest_since() is None
+    assert (tmp_path / "archive" / "talk" / "r1" / "index.m3u8").read_bytes() == b"#EXTM3U"
+    assert (tmp_path / "archive" / "talk" / "r1" / "000004.m4s").read_bytes() == b"m" * 5
+
+
+async def test_the_oldest_goes_first(tmp_path: Path) -> None:
+    uploader = Uploader(FileStore(tmp_path / "archive"), 1, ArchiveStats())
+    told = Told()
+    for number, since in enumerate((30.0, 10.0, 20.0)):
+        uploader.add(upload(tmp_path, number, since, told))
+    assert await uploader.drain(10)
+    await uploader.close()
+    assert told.sizes == [2, 3, 1]
+
+
+async def test_a_store_that_is_away_gets_everything_when_it_is_back(
+    uploader: Uploader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAIT_S", 0.01)
+    monkeypatch.setattr(module, "LEAST_WAIT_S", 0.01)
+    (tmp_path / "archive").write_text("in the way")
+    told = Told()
+    for number in range(4):
+        uploader.add(upload(tmp_path, number, 1.0, told))
+    assert not await uploader.drain(0.2)
+    assert uploader.last_error
+    assert uploader.is_failing
+    assert uploader._stats.store_errors["disk"] > 1
+    (tmp_path / "archive").unlink()
+    assert await uploader.drain(10)
+    assert sorted(told.sizes) == [1, 2, 3, 4]
+    assert uploader.last_error == ""
+
+
+async def test_a_store_that_is_away_is_asked_at_most_twice_a_second(uploader: Uploader, tmp_path: Path) -> None:
+    (tmp_path / "archive").write_text("in the way")
+    for number in range(6):
+        uploader.add(upload(tmp_path, number, 1.0, Told()))
+    await uploader.drain(1.6)
+    # One try by each worker before the first failure is known; then at least half a second between any two.
+    assert uploader._stats.store_errors["disk"] <= 2 + 4
+
+
+async def test_half_an_object_is_replaced(uploader: Uploader, tmp_path: Path) -> None:
+    target = tmp_path / "archive" / "talk" / "r1" / "000003.m4s"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"mm")
+    uploader.add(upload(tmp_path, 3, 1.0, Told()))
+    assert await uploader.drain(10)
+    assert target.read_bytes() == b"mmmm"
+
+
+async def test_a_file_that_is_gone_is_counted_and_holds_up_nobody(uploader: Uploader, tmp_path: Path) -> None:
+    told = Told()
+    lost = upload(tmp_path, 0, 1.0, told)
+    assert lost.path is not None
+    lost.path.unlink()
+    uploader.add(lost)
+    uploader.add(upload(tmp_path, 1, 2.0, told))
+    assert await uploader.drain(10)
+    assert told.sizes == [2]
+    assert uploader._stats.segments["missing"] == 1
+
+
+async def test_closing_does_not_wait_for_a_dead_store(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_text("in the way")
+    uploader = Uploader(FileStore(tmp_path / "archive"), 2, ArchiveStats())
+    uploader.add(upload(tmp_path, 0, 1.0, Told()))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await uploader.close()
+    assert uploader.is_failing
