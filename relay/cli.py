@@ -212,6 +212,8 @@ def recording_list(
         print(json.dumps(answer, indent=2))
         return
     table = Table("recording", "channel", "state", "started", "length", "missing", "in the store", box=None)
+    table.columns[0].no_wrap = True  # to be copied whole, however narrow the terminal
+    table.columns[0].min_width = 23
     for item in answer["recordings"]:
         table.add_row(
             item["id"],

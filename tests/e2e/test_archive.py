@@ -78,9 +78,7 @@ def _items(init: bytes, data: bytes) -> list[Item]:
 
 
 @pytest.mark.parametrize(("name", "make"), CLIPS, ids=[name for name, _ in CLIPS])
-async def test_a_recording_in_a_directory(
-    name: str, make: Callable[[], Path], relay: Relay, tmp_path: Path
-) -> None:
+async def test_a_recording_in_a_directory(name: str, make: Callable[[], Path], relay: Relay, tmp_path: Path) -> None:
     """Codec by codec: segments, playlist and packets, and the whole playlist played without a gap."""
     sent, shown = await record(relay, make, 2.0)
     folder = relay.data / "archive" / "talk" / str(shown["id"])

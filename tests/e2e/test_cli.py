@@ -38,9 +38,7 @@ async def test_channels_and_destinations(relay: Relay) -> None:
     assert "talk" in await run(relay, "channel", "list")
 
     await run(relay, "destination", "add", "talk", "tube", "--platform", "youtube", "--key", "tube-key-000001")
-    await run(
-        relay, "destination", "add", "talk", "own", "--url", "rtmp://127.0.0.1:9/app", "--key", "own-key-0001"
-    )
+    await run(relay, "destination", "add", "talk", "own", "--url", "rtmp://127.0.0.1:9/app", "--key", "own-key-0001")
     relay.keys |= {"tube-key-000001", "own-key-0001"}
     listed = await run(relay, "destination", "list", "talk")
     assert "tube" in listed
@@ -71,7 +69,7 @@ async def test_errors_say_what_to_do(relay: Relay, processes: Processes, tmp_pat
         COMMAND, "channel", "list", name="away", env={**relay.env, "RELAY_HTTP__LISTEN": "127.0.0.1:9"}
     )
     assert await away.wait(30) == 1, away.tail()
-    assert "relay serve" in away.text(), away.tail()
+    assert "scripts/start" in away.text(), away.tail()
     assert "Traceback" not in away.text()
 
 
@@ -92,7 +90,7 @@ async def test_apply_loads_channels_and_destinations(relay: Relay, tmp_path: Pat
     await run(relay, "apply", str(document))
     assert (await relay.channel("morning"))["stream_key"] == morning["stream_key"]
     document.write_text('[[channels]]\nname = "UPPER"\n', "utf-8")
-    assert "UPPER" in await run(relay, "apply", str(document), code=1)
+    assert "channels.0.name" in await run(relay, "apply", str(document), code=1)
 
 
 async def test_recordings_are_listed(relay: Relay) -> None:

@@ -116,7 +116,8 @@ async def test_a_wrong_read_key_plays_nothing(relay: Relay, processes: Processes
             "--playpath", f"talk?key={key}", "--flv", pulled, "--timeout", "5",
         )  # fmt: skip
         assert await dump.wait(20) != 0, dump.tail()
-        assert not pulled.exists() or not read_flv(pulled).items
+        # It may have written a file header, or nothing at all.
+        assert not pulled.exists() or pulled.stat().st_size <= 13
     await publishing
 
 
