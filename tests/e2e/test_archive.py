@@ -1,6 +1,7 @@
 """Recordings as other programs see them: every segment clean, the playlist whole, from a directory and a bucket."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -36,16 +37,18 @@ async def record(relay: Relay, make: Callable[[], Path], speed: float) -> tuple[
 
 
 def media_s(sent: Listing) -> tuple[float, float]:
-    """(length, one frame) of the longer track, in seconds."""
-    longest, frame = 0.0, 0.0
+    """(length, one frame) of what was sent, in seconds: from the first to the end of the last shown or heard."""
+    first, last, frame = math.inf, 0.0, 0.0
     for name in ("video", "audio"):
-        times = [item.dts_ms for item in sent.track(name)]
-        if times:
-            steps = sorted(later - earlier for earlier, later in pairwise(times))
+        items = sent.track(name)
+        if items:
+            steps = sorted(later.dts_ms - earlier.dts_ms for earlier, later in pairwise(items))
             step = steps[len(steps) // 2]
-            longest = max(longest, (times[-1] - times[0] + step) / 1000)
+            shown = [item.dts_ms + item.cts_ms for item in items]
+            first = min(first, min(shown) / 1000)
+            last = max(last, (max(shown) + step) / 1000)
             frame = max(frame, step / 1000)
-    return longest, frame
+    return last - first, frame
 
 
 async def check(recording: Recording, shown: dict[str, object], sent: Listing, folder: Path) -> None:

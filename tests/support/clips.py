@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,27 +86,36 @@ def make_resized() -> Path:
     half = max(2, SECONDS // 2)
     first = make(Clip("resize-a", H264.video, H264.audio, half))
     second = make(Clip("resize-b", H264.video, H264.audio, half, 480, 270))
-    target = first.with_name(f"resized-{first.stem.rpartition('-')[2]}-{second.stem.rpartition('-')[2]}.flv")
+    target = first.with_name(f"turned-{first.stem.rpartition('-')[2]}-{second.stem.rpartition('-')[2]}.flv")
     if not target.exists():
-        _finish(target, _join(first.read_bytes(), second.read_bytes(), half * 1000))
+        _finish(target, _join(first.read_bytes(), second.read_bytes()))
     return target
 
 
-def _join(first: bytes, second: bytes, offset_ms: int) -> bytearray:
-    """FLV ``second`` after ``first``, its tags moved by ``offset_ms`` past the end of the other's audio."""
+def _join(first: bytes, second: bytes) -> bytearray:
+    """FLV ``second`` after ``first``: its tags begin one audio frame after the other's last."""
     joined = bytearray(first)
-    position, size = 13, len(second)
-    while position < size:
-        length = int.from_bytes(second[position + 1 : position + 4], "big")
-        end = position + 11 + length + 4
-        stamp = int.from_bytes(second[position + 4 : position + 7], "big") | second[position + 7] << 24
-        stamp += offset_ms + 60
+    offset_ms = max(_stamp(first, position) for position, _ in _tags(first)) + 21
+    for position, end in _tags(second):
+        stamp = _stamp(second, position) + offset_ms
         tag = bytearray(second[position:end])
         tag[4:8] = bytes((stamp >> 16 & 255, stamp >> 8 & 255, stamp & 255, stamp >> 24 & 255))
         if tag[0] != 18:
             joined += tag
-        position = end
     return joined
+
+
+def _tags(flv: bytes) -> Iterator[tuple[int, int]]:
+    """(start, end) of each tag, its trailing size included."""
+    position = 13
+    while position < len(flv):
+        end = position + 11 + int.from_bytes(flv[position + 1 : position + 4], "big") + 4
+        yield position, end
+        position = end
+
+
+def _stamp(flv: bytes, position: int) -> int:
+    return int.from_bytes(flv[position + 4 : position + 7], "big") | flv[position + 7] << 24
 
 
 @cache
