@@ -20,7 +20,8 @@ log = structlog.get_logger("relay.archive")
 SEGMENT_SUFFIX = ".m4s"
 GAP_OVER_MS = 100
 NOT_COMMITTED = "not on the spool disk"
-_FRAME_MS = {True: 33, False: 21}
+ALONE_MS = 500  # a track on its own for longer than this is not just its frames being of another length
+_FRAME_MS = {TrackKind.VIDEO: 33, TrackKind.AUDIO: 21}
 
 
 class Recording:
@@ -139,8 +140,7 @@ def package(recording: Recording, closed: ClosedPart) -> Packaged:
         return Packaged()
     seq = closed.info.seq
     base_ms = part.info.recording_base_ms
-    start_ms = part.info.start_ms
-    end_ms = _end(part, closed)
+    start_ms, end_ms = _span(part, closed)
     try:
         key, new, media, data = _segment(recording, closed, part, end_ms)
     except (RelayError, ValueError, LookupError, struct.error) as error:
@@ -159,7 +159,7 @@ def package(recording: Recording, closed: ClosedPart) -> Packaged:
         seq=seq,
         object_key=media.key,
         init_key=key,
-        started_at=part.info.started_at,
+        started_at=part.info.started_at + (start_ms - part.info.start_ms) / 1000,
         start_ms=max(0, start_ms - base_ms),
         duration_s=(end_ms - start_ms) / 1000,
         bytes=len(data),
@@ -179,18 +179,29 @@ def _gap(before_ms: int, part: Part, start_ms: int) -> GapRow | None:
     return GapRow(start_ms=before_ms, length_ms=hole_ms, reason=part.info.gap or NOT_COMMITTED)
 
 
-def _end(part: Part, closed: ClosedPart) -> int:
-    """Where the part ends on the stream's timeline, in ms: at what follows it, or after its own last frames."""
+def _span(part: Part, closed: ClosedPart) -> tuple[int, int]:
+    """(start, end) of a part in ms on the stream's timeline: of its video, or of its audio where it has none.
+
+    It ends at what follows it, or else a frame after its last. Sound that begins or ends some frames off counts
+    with the picture; sound that goes on without it counts for itself.
+    """
+    videos = [packet.dts_ms for packet in part.packets if packet.is_video]
+    sounds = [packet.dts_ms for packet in part.packets if not packet.is_video]
+    start_ms = part.info.start_ms
+    if videos and videos[0] - start_ms <= ALONE_MS:
+        start_ms = videos[0]
     whole = closed.before_seq is None or part.last_seq + 1 >= closed.before_seq
     if closed.end_ms is not None and whole:
-        return closed.end_ms
-    end_ms = part.info.start_ms
-    for wanted in (True, False):
-        times = [packet.dts_ms for packet in part.packets if packet.is_video is wanted]
-        if times:
-            step_ms = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else _FRAME_MS[wanted]
-            end_ms = max(end_ms, times[-1] + round(step_ms))
-    return end_ms
+        return start_ms, closed.end_ms
+    ends = [_after(times, kind) for times, kind in ((videos, TrackKind.VIDEO), (sounds, TrackKind.AUDIO)) if times]
+    end_ms = ends[0] if max(ends) - ends[0] <= ALONE_MS else max(ends)
+    return start_ms, max(start_ms, end_ms)
+
+
+def _after(times: list[int], kind: TrackKind) -> int:
+    """Where a track's last frame ends."""
+    step_ms = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else _FRAME_MS[kind]
+    return times[-1] + round(step_ms)
 
 
 def _init_for(recording: Recording, part: Part) -> tuple[str, InitSegment, list[PackagedFile]]:

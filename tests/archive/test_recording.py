@@ -52,7 +52,9 @@ def test_a_part_becomes_a_segment_and_the_first_an_init_segment(recording: Recor
     assert segment is not None
     data = (tmp_path / "000000.m4s").read_bytes()
     assert (segment.seq, segment.object_key, segment.init_key) == (0, "talk/r1/000000.m4s", "talk/r1/init-1.mp4")
-    assert (segment.start_ms, segment.duration_s, segment.started_at) == (0, 1.03, 1000.0)
+    start_ms = next(packet.dts_ms for packet in packets if packet.is_video)
+    assert (segment.start_ms, segment.duration_s) == (start_ms, (1030 - start_ms) / 1000)
+    assert segment.started_at == 1000.0 + start_ms / 1000
     assert (segment.bytes, segment.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert (segment.starts_with_keyframe, segment.discontinuity, made.gap) == (True, False, None)
     assert [file.path.name for file in made.files] == ["init-1.mp4", "000000.m4s"]
@@ -60,10 +62,20 @@ def test_a_part_becomes_a_segment_and_the_first_an_init_segment(recording: Recor
 
 
 def test_the_last_part_ends_after_its_last_frame(recording: Recording, tmp_path: Path) -> None:
-    packets = [packet for packet in read_packets(clips.make(BOTH)) if packet.is_video]
+    packets = read_packets(clips.make(BOTH))
     made = package(recording, part(tmp_path, 0, packets))
+    times = [packet.dts_ms for packet in packets if packet.is_video]
     assert made.segment is not None
-    assert made.segment.duration_s == pytest.approx((packets[-1].dts_ms - packets[0].dts_ms + 33) / 1000, abs=0.001)
+    assert made.segment.duration_s == pytest.approx((times[-1] - times[0] + 33) / 1000, abs=0.001)
+    assert made.segment.start_ms == times[0]
+
+
+def test_sound_that_goes_on_alone_counts(recording: Recording, tmp_path: Path) -> None:
+    packets = read_packets(clips.make(BOTH))
+    sounds = [packet for packet in packets if not packet.is_video]
+    made = package(recording, part(tmp_path, 0, [*packets, *shifted(sounds, 1000), *shifted(sounds, 2000)]))
+    assert made.segment is not None
+    assert made.segment.duration_s == pytest.approx(3.0, abs=0.06)
 
 
 def test_parts_that_lack_a_track_use_the_same_init_segment(recording: Recording, tmp_path: Path) -> None:
