@@ -2,15 +2,27 @@
 
 from relay.errors import ProtocolError
 
+_MOST_BYTES = 1024
+
 
 class BitReader:
-    """Reads big-endian bits from ``data``. Raises ProtocolError past its end."""
+    """Reads big-endian bits from ``data``. Raises ProtocolError past its end.
+
+    Only its first 1024 bytes count: what is looked for stands at the front, and each read costs time
+    proportional to the length.
+    """
 
     __slots__ = ("_left", "_value")
 
     def __init__(self, data: bytes) -> None:
+        data = data[:_MOST_BYTES]
         self._value = int.from_bytes(data, "big")
         self._left = len(data) * 8
+
+    @property
+    def left(self) -> int:
+        """How many bits are yet to be read."""
+        return self._left
 
     def read(self, count: int) -> int:
         """The next ``count`` bits as an unsigned number."""

@@ -14,7 +14,7 @@ ENCODER = "Field Relay"
 Tracks = tuple[Track | None, Track | None]
 
 _AVC, _HEVC_LEGACY, _AAC, _MP3 = 7, 12, 10, 2
-_NEEDS_HEADER = frozenset({Codec.H264, Codec.HEVC, Codec.AV1, Codec.AAC})
+_NEEDS_HEADER = frozenset({Codec.H264, Codec.HEVC, Codec.AV1, Codec.AAC, Codec.OPUS, Codec.FLAC})
 _WITHOUT_HEADER = frozenset({Codec.MP3, Codec.AC3, Codec.EAC3})
 _LEGACY_AUDIO_NAMES = {
     0: "PCM",
@@ -29,6 +29,9 @@ _LEGACY_AUDIO_NAMES = {
     14: "MP3 8 kHz",
 }
 _LEGACY_VIDEO_NAMES = {1: "JPEG", 2: "Sorenson H.263", 3: "Screen video", 4: "VP6", 5: "VP6", 6: "Screen video"}
+_KEYFRAMES = frozenset({0x17, 0x91, 0x93})  # first bytes: legacy H.264; enhanced CodedFrames and CodedFramesX
+_ENHANCED_FRAMES = frozenset({0x91, 0x93, 0xA1, 0xA3})
+_CODED_FRAMES_X = 3
 
 
 class Depacketizer:
@@ -38,38 +41,53 @@ class Depacketizer:
     that came before the header they need.
     """
 
-    __slots__ = ("_place", "audio", "orphans", "video")
+    __slots__ = ("_aac", "_audio_code", "_avc", "_has_cts", "_place", "_video_code", "audio", "orphans", "video")
 
     def __init__(self, timeline: Timeline) -> None:
         self._place = timeline.place
         self.video: Track | None = None
         self.audio: Track | None = None
         self.orphans = 0
+        # What the hot path asks of the tracks: the legacy ones, and the codes enhanced frames of theirs begin with.
+        self._avc: Track | None = None
+        self._aac: Track | None = None
+        self._video_code = self._audio_code = b""
+        self._has_cts = False
 
-    def feed(self, type_id: int, timestamp: int, body: bytes) -> Packet | None:
-        """One message of ``type_id`` AUDIO or VIDEO; None for what is no frame. Raises ProtocolError."""
-        if len(body) < 2:
+    def feed(self, type_id: int, timestamp: int, body: bytes | memoryview) -> Packet | None:
+        """One message of ``type_id`` AUDIO or VIDEO; None for what is no frame. Raises ProtocolError.
+
+        ``timestamp``: the 32-bit field in ms. The payload is copied once.
+        """
+        size = len(body)
+        if size < 2:
             return None  # encoders send empty messages as keep-alive
         first = body[0]
         if type_id == VIDEO:
-            video = self.video
-            # H.264 key and inter frames, the hot path; composition time is 24 bits signed (E.4.3.1).
-            if (first == 0x27 or first == 0x17) and body[1] == 1 and video is not None and len(body) > 5:
-                if video.codec is not Codec.H264:
-                    return self._video(timestamp, first, body)
-                cts = int.from_bytes(body[2:5], "big", signed=True)
+            if (first == 0x27 or first == 0x17) and body[1] == 1 and size > 5 and self._avc is not None:
+                cts = body[2] << 16 | body[3] << 8 | body[4]  # E.4.3.1: 24 bits, signed
+                if cts & 0x800000:
+                    cts -= 0x1000000
                 dts_ms = self._place(timestamp, True)
-                return Packet(video, dts_ms, dts_ms + cts, first == 0x17, body[5:])
-            return self._video(timestamp, first, body)
-        audio = self.audio
-        if first >> 4 == _AAC and body[1] == 1 and audio is not None and audio.codec is Codec.AAC and len(body) > 2:
+                return Packet(self._avc, dts_ms, dts_ms + cts, first == 0x17, bytes(body[5:]))
+            if first in _ENHANCED_FRAMES and size > 8 and body[1:5] == self._video_code and self.video is not None:
+                at, cts = 5, 0
+                if self._has_cts and first & 0x0F != _CODED_FRAMES_X:
+                    at, cts = 8, int.from_bytes(body[5:8], "big", signed=True)
+                dts_ms = self._place(timestamp, True)
+                return Packet(self.video, dts_ms, dts_ms + cts, first in _KEYFRAMES, bytes(body[at:]))
+            return self._video(timestamp, first, memoryview(body))
+        if first >> 4 == _AAC and body[1] == 1 and size > 2 and self._aac is not None:
             dts_ms = self._place(timestamp, False)
-            return Packet(audio, dts_ms, dts_ms, True, body[2:])
-        return self._audio(timestamp, first, body)
+            return Packet(self._aac, dts_ms, dts_ms, True, bytes(body[2:]))
+        if first == 0x91 and size > 5 and body[1:5] == self._audio_code and self.audio is not None:
+            dts_ms = self._place(timestamp, False)
+            return Packet(self.audio, dts_ms, dts_ms, True, bytes(body[5:]))
+        return self._audio(timestamp, first, memoryview(body)) if type_id == AUDIO else None
 
-    def _video(self, timestamp: int, first: int, body: bytes) -> Packet | None:
+    def _video(self, timestamp: int, first: int, body: memoryview) -> Packet | None:
         if first & 0x80:
-            return self._enhanced(timestamp, True, enhanced.read_video(body))
+            return self._body(timestamp, True, enhanced.read_video(body))
         frame_type, codec_id = first >> 4, first & 0x0F
         if frame_type == 5:
             return None  # E.4.3.1: info or command frame
@@ -81,53 +99,67 @@ class Depacketizer:
         codec = Codec.H264 if codec_id == _AVC else Codec.HEVC
         cts = int.from_bytes(body[2:5], "big", signed=True)
         kind = enhanced.HEADER if body[1] == 0 else enhanced.FRAME if body[1] == 1 else enhanced.OTHER
-        return self._enhanced(timestamp, True, enhanced.Body(codec, kind, frame_type in (1, 4), cts, body[5:]))
+        return self._body(timestamp, True, enhanced.Body(codec, kind, frame_type in (1, 4), cts, body[5:]))
 
-    def _audio(self, timestamp: int, first: int, body: bytes) -> Packet | None:
+    def _audio(self, timestamp: int, first: int, body: memoryview) -> Packet | None:
         sound = first >> 4
         if sound == 9:
-            return self._enhanced(timestamp, False, enhanced.read_audio(body))
+            return self._body(timestamp, False, enhanced.read_audio(body))
         if sound == _AAC:
             kind = enhanced.HEADER if body[1] == 0 else enhanced.FRAME if body[1] == 1 else enhanced.OTHER
-            return self._enhanced(timestamp, False, enhanced.Body(Codec.AAC, kind, True, 0, body[2:]))
+            return self._body(timestamp, False, enhanced.Body(Codec.AAC, kind, True, 0, body[2:]))
         if sound == _MP3:
-            return self._enhanced(timestamp, False, enhanced.Body(Codec.MP3, enhanced.FRAME, True, 0, body[1:]))
+            return self._body(timestamp, False, enhanced.Body(Codec.MP3, enhanced.FRAME, True, 0, body[1:]))
         name = _LEGACY_AUDIO_NAMES.get(sound, f"number {sound}")
         raise ProtocolError(f"audio codec {name} is not supported; set the encoder to AAC or Opus")
 
-    def _enhanced(self, timestamp: int, is_video: bool, body: enhanced.Body | None) -> Packet | None:
+    def _body(self, timestamp: int, is_video: bool, body: enhanced.Body | None) -> Packet | None:
         if body is None or body.kind == enhanced.OTHER:
             return None
         track = self.video if is_video else self.audio
+        data = bytes(body.data)
         if body.kind == enhanced.HEADER:
-            self._header(track, is_video, body)
+            self._header(track, body.codec, data)
             return None
-        if not body.data:
+        if not data:
             return None
         if track is None or track.codec is not body.codec:
             if body.codec in _NEEDS_HEADER:
                 self.orphans += 1
                 return None
-            track = codecs.read_frame_track(body.codec, body.data)
-            self._keep(track, is_video)
+            track = self._keep(codecs.read_frame_track(body.codec, data))
+        if body.is_keyframe and is_video:
+            sized = codecs.sized_by_keyframe(track, data)
+            if sized is not track:
+                track = self._keep(sized)
         dts_ms = self._place(timestamp, is_video)
-        return Packet(track, dts_ms, dts_ms + body.cts, body.is_keyframe or not is_video, body.data)
+        return Packet(track, dts_ms, dts_ms + body.cts, body.is_keyframe or not is_video, data)
 
-    def _header(self, track: Track | None, is_video: bool, body: enhanced.Body) -> None:
-        if body.codec in _WITHOUT_HEADER:
+    def _header(self, track: Track | None, codec: Codec, header: bytes) -> None:
+        if codec in _WITHOUT_HEADER:
             return  # ffmpeg announces them all the same; their frames say what there is to know
-        header = bytes(body.data)
-        if body.codec is Codec.AAC and len(header) < 2:
-            return  # some encoders announce AAC with an empty configuration first
-        if track is not None and track.codec is body.codec and track.header == header:
-            return
-        self._keep(codecs.read_track(body.codec, header), is_video)
+        if not header or (codec is Codec.AAC and len(header) < 2):
+            return  # some encoders announce a track with an empty configuration first
+        if codec is Codec.OPUS and header.startswith(b"OpusTags"):
+            return  # Enhanced RTMP v2 allows RFC 7845's comment header as well
+        if track is None or track.codec is not codec or track.header != header:
+            found = codecs.read_track(codec, header)
+            if track is None or track.codec is not codec or track.header != found.header:
+                self._keep(found)
 
-    def _keep(self, track: Track, is_video: bool) -> None:
-        if is_video:
+    def _keep(self, track: Track) -> Track:
+        codec = track.codec
+        if codec.kind == "video":
             self.video = track
+            self._avc = track if codec is Codec.H264 else None
+            self._has_cts = codec in enhanced.WITH_CTS
+            # The others' keyframes say how large they are, and so are looked into.
+            self._video_code = enhanced.CODE[codec] if self._has_cts or (codec is Codec.AV1 and track.width) else b""
         else:
             self.audio = track
+            self._aac = track if codec is Codec.AAC else None
+            self._audio_code = enhanced.CODE[codec]
+        return track
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -143,8 +175,14 @@ def message_prefix(packet: Packet) -> bytes:
     if codec is Codec.AAC:
         return b"\xaf\x01"
     if codec is Codec.MP3:
-        return b"\x2f"
+        return _mp3_flags(packet.track)
     return enhanced.prefix(packet)
+
+
+def _mp3_flags(track: Track) -> bytes:
+    """The first byte of a legacy MP3 body (E.4.2.1): nominal rate, 16 bits, mono or stereo."""
+    rate = 3 if track.sample_rate >= 32000 or not track.sample_rate else 2 if track.sample_rate > 12000 else 1
+    return bytes((_MP3 << 4 | rate << 2 | 2 | (track.channels != 1),))
 
 
 def sequence_header(track: Track) -> bytes | None:
@@ -167,10 +205,12 @@ def describe(tracks: Tracks, extra: Mapping[str, object]) -> dict[str, AmfValue]
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
             found[name] = value
     if video is not None:
-        for name, value in (("width", video.width), ("height", video.height)):
+        for name, size in (("width", video.width), ("height", video.height)):
             sent = extra.get(name)
-            if value or (isinstance(sent, int | float) and 0 < sent < 65536):
-                found[name] = value or sent  # type: ignore[assignment]
+            if size:
+                found[name] = size
+            elif isinstance(sent, int | float) and 0 < sent < 65536:
+                found[name] = sent
         found["videocodecid"] = enhanced.codec_id(video.codec)
     if audio is not None:
         if audio.sample_rate:
@@ -194,7 +234,10 @@ def file_header(*, has_video: bool, has_audio: bool) -> bytes:
 
 
 def tag(type_id: int, timestamp: int, *parts: bytes) -> bytes:
-    """One FLV tag (E.4.1) with its PreviousTagSize; ``timestamp`` in ms, its low 32 bits are kept."""
+    """One FLV tag (E.4.1) with its PreviousTagSize; ``timestamp`` in ms, its low 32 bits are kept.
+
+    Its parts make the body, below 16 MiB together.
+    """
     size = sum(map(len, parts))
     stamp = timestamp & 0xFFFFFFFF
     head = b"%c%b%b%c\0\0\0" % (
@@ -274,7 +317,9 @@ class TagReader:
                 raise ProtocolError(f"FLV tag at offset {self.offset} does not end where it says")
             timestamp = int.from_bytes(buffer[at + 4 : at + 7], "big") | buffer[at + 7] << 24
             self.offset += 15 + size
-            tags.append(Tag(buffer[at], timestamp, bytes(buffer[at + 11 : end]), self.offset))
+            with memoryview(buffer) as view:
+                body = bytes(view[at + 11 : end])
+            tags.append(Tag(buffer[at], timestamp, body, self.offset))
             at = end + 4
         del buffer[:at]
         return tags

@@ -8,7 +8,9 @@ from relay.errors import ProtocolError
 from relay.media import Packet, TrackKind
 
 _SYNC, _NOT_SYNC = 0x02000000, 0x01010000  # §8.8.3.1: depends on nothing; depends on others and is no sync sample
+_TRUN = 0x01000F01  # §8.8.8: data offset, and each sample's duration, size, flags, signed composition offset
 _SAMPLE = struct.Struct(">IIIi")
+_32_BITS = 0xFFFFFFFF
 _FALLBACK_MS = {TrackKind.VIDEO: 33, TrackKind.AUDIO: 21}  # the length of a lone frame nobody can know
 
 
@@ -65,8 +67,7 @@ def fragment(
     offset = moof_size + 8
     boxes = []
     for head, samples, size in trafs:
-        # §8.8.8: data offset, then duration, size, flags and composition offset of each sample; version 1: signed
-        trun = box(b"trun", struct.pack(">IIi", 0x01000F01, len(samples) // 16, offset), samples)
+        trun = box(b"trun", struct.pack(">IIi", _TRUN, len(samples) // 16, offset), samples)
         boxes.append(box(b"traf", head, trun))
         offset += size
     moof = box(b"moof", mfhd, *boxes)
@@ -78,27 +79,27 @@ def _traf(
     packets: Sequence[Packet], scale: TrackScale, base_ms: int, end_ms: int | None, fallback_ms: int
 ) -> tuple[bytes, bytes, int]:
     rate = scale.timescale
-
-    def ticks(ms: int) -> int:
-        return max(0, (ms - base_ms) * rate + 500) // 1000
-
-    if end_ms is None or end_ms <= packets[-1].dts_ms:
-        last_ms = packets[-1].dts_ms - packets[-2].dts_ms if len(packets) > 1 else fallback_ms
-        end_ms = packets[-1].dts_ms + last_ms
-    pack = _SAMPLE.pack
-    samples = []
-    dts = start = ticks(packets[0].dts_ms)
+    last = packets[-1].dts_ms
+    if end_ms is None or end_ms <= last:
+        end_ms = last + (last - packets[-2].dts_ms if len(packets) > 1 else fallback_ms)
+    # Nearest ticks, each from its own milliseconds, so that rounding never adds up.
+    ticks = [((packet.dts_ms - base_ms) * rate + 500) // 1000 for packet in packets]
+    starts = [max(0, tick) for tick in ticks]
+    starts.append(max(0, ((end_ms - base_ms) * rate + 500) // 1000))
+    fields: list[int] = []
     size = 0
-    for index, packet in enumerate(packets):
-        following = ticks(packets[index + 1].dts_ms if index + 1 < len(packets) else end_ms)
-        flags = _SYNC if packet.is_keyframe else _NOT_SYNC
-        length = len(packet.data)
-        samples.append(pack(following - dts, length, flags, ticks(packet.pts_ms) - ticks(packet.dts_ms)))
-        dts = following
+    for index, (_, _, pts_ms, is_keyframe, data) in enumerate(packets):
+        length = len(data)
         size += length
+        shown = ((pts_ms - base_ms) * rate + 500) // 1000
+        if ticks[index] < 0:
+            shown = max(0, shown)
+        start = starts[index]
+        flags = _SYNC if is_keyframe else _NOT_SYNC
+        fields += (starts[index + 1] - start, length, flags, shown - start & _32_BITS)
     tfhd = box(b"tfhd", struct.pack(">II", 0x020000, scale.track_id))  # §8.8.7: default-base-is-moof
-    tfdt = box(b"tfdt", struct.pack(">IQ", 0x01000000, start))
-    return tfhd + tfdt, b"".join(samples), size
+    tfdt = box(b"tfdt", struct.pack(">IQ", 0x01000000, starts[0]))
+    return tfhd + tfdt, struct.pack(f">{len(fields)}I", *fields), size
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> list[tuple[byt
         head = 8
         if size == 1 and end - at >= 16:
             size, head = struct.unpack_from(">Q", data, at + 8)[0], 16
-        if size < head or size > end - at:
+        if size < head or size > end - at:  # size 0, "to the end of the file", is nothing we write
             raise ProtocolError(f"MP4 box {kind!r} of {size} bytes does not fit")
         found.append((kind, at + head, at + size))
         at += size
@@ -150,8 +151,10 @@ def read_init(data: bytes) -> dict[TrackKind, TrackScale]:
             wide = _unpack(">B", data, at, end)[0] == 1
             (timescale,) = _unpack(">I", data, at + (20 if wide else 12), end)
             _, at, end = _child(data, trak, b"mdia", b"hdlr")
-            handler = data[at + 8 : at + 12]
+            handler = data[at + 8 : min(at + 12, end)]
             kind = {b"vide": TrackKind.VIDEO, b"soun": TrackKind.AUDIO}.get(handler)
+            if not timescale:
+                raise ProtocolError("MP4 track without a timescale")
             if kind is not None:
                 tracks[kind] = TrackScale(track_id, timescale)
     if not tracks:
@@ -162,34 +165,36 @@ def read_init(data: bytes) -> dict[TrackKind, TrackScale]:
 def read_fragments(data: bytes) -> list[Sample]:
     """Every sample of media segments as ``fragment`` writes them, track by track. Raises ProtocolError."""
     samples: list[Sample] = []
-    moof: tuple[bytes, int, int] | None = None
-    for found in boxes(data):
-        if found[0] == b"moof":
-            moof = found
-            samples += _read_moof(data, found)
-    if data and moof is None:
+    moofs = [found for found in boxes(data) if found[0] == b"moof"]
+    if data and not moofs:
         raise ProtocolError("no movie fragment in the segment")
+    room = len(data)  # payloads lie side by side: together they cannot be more than there is
+    for moof in moofs:
+        for traf in (item for item in boxes(data, moof[1], moof[2]) if item[0] == b"traf"):
+            own = _read_traf(data, moof, traf)
+            room -= sum(len(sample.payload) for sample in own)
+            if room < 0:
+                raise ProtocolError("movie fragments share their data")
+            samples += own
     return samples
 
 
-def _read_moof(data: bytes, moof: tuple[bytes, int, int]) -> list[Sample]:
-    samples: list[Sample] = []
-    for traf in (item for item in boxes(data, moof[1], moof[2]) if item[0] == b"traf"):
-        _, at, end = _child(data, traf, b"tfhd")
-        _, track_id = _unpack(">II", data, at, end)
-        _, at, end = _child(data, traf, b"tfdt")
-        _, dts = _unpack(">IQ", data, at, end)
-        _, at, end = _child(data, traf, b"trun")
-        flags, count, offset = _unpack(">IIi", data, at, end)
-        if flags != 0x01000F01 or end - at != 12 + 16 * count:
-            raise ProtocolError("movie fragment written by somebody else")
-        payload_at = moof[1] - 8 + offset
-        for index in range(count):
-            duration, size, sample_flags, cts = _SAMPLE.unpack_from(data, at + 12 + 16 * index)
-            payload = data[payload_at : payload_at + size]
-            if len(payload) < size:
-                raise ProtocolError("movie fragment whose data is cut short")
-            samples.append(Sample(track_id, dts, cts, sample_flags == _SYNC, payload))
-            payload_at += size
-            dts += duration
+def _read_traf(data: bytes, moof: tuple[bytes, int, int], traf: tuple[bytes, int, int]) -> list[Sample]:
+    _, at, end = _child(data, traf, b"tfhd")
+    _, track_id = _unpack(">II", data, at, end)
+    _, at, end = _child(data, traf, b"tfdt")
+    _, dts = _unpack(">IQ", data, at, end)
+    _, at, end = _child(data, traf, b"trun")
+    flags, count, offset = _unpack(">IIi", data, at, end)
+    if flags != _TRUN or end - at != 12 + 16 * count or offset < 0:
+        raise ProtocolError("movie fragment written by somebody else")
+    payload_at = moof[1] - 8 + offset
+    samples = []
+    for duration, size, sample_flags, cts in _SAMPLE.iter_unpack(data[at + 12 : end]):
+        payload = data[payload_at : payload_at + size]
+        if len(payload) < size:
+            raise ProtocolError("movie fragment whose data is cut short")
+        samples.append(Sample(track_id, dts, cts, sample_flags == _SYNC, payload))
+        payload_at += size
+        dts += duration
     return samples
