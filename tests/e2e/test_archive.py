@@ -1,7 +1,6 @@
 """Recordings as other programs see them: every segment clean, the playlist whole, from a directory and a bucket."""
 
 import asyncio
-import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -37,18 +36,12 @@ async def record(relay: Relay, make: Callable[[], Path], speed: float) -> tuple[
 
 
 def media_s(sent: Listing) -> tuple[float, float]:
-    """(length, one frame) of what was sent, in seconds: from the first to the end of the last shown or heard."""
-    first, last, frame = math.inf, 0.0, 0.0
-    for name in ("video", "audio"):
-        items = sent.track(name)
-        if items:
-            steps = sorted(later.dts_ms - earlier.dts_ms for earlier, later in pairwise(items))
-            step = steps[len(steps) // 2]
-            shown = [item.dts_ms + item.cts_ms for item in items]
-            first = min(first, min(shown) / 1000)
-            last = max(last, (max(shown) + step) / 1000)
-            frame = max(frame, step / 1000)
-    return last - first, frame
+    """(length, one frame) in seconds of the pictures, or of the sound where there are none."""
+    items = sent.track("video") or sent.track("audio")
+    steps = sorted(later.dts_ms - earlier.dts_ms for earlier, later in pairwise(items))
+    step = steps[len(steps) // 2] / 1000
+    shown = [(item.dts_ms + item.cts_ms) / 1000 for item in items]
+    return max(shown) - min(shown) + step, step
 
 
 async def check(recording: Recording, shown: dict[str, object], sent: Listing, folder: Path) -> None:
