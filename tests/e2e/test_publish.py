@@ -11,6 +11,7 @@ from tests.e2e import publishers
 from tests.e2e.conftest import Start
 from tests.support import clips
 from tests.support.listing import Listing, assert_same, read_flv
+from tests.support.nginx import NginxRtmp
 from tests.support.process import Processes
 from tests.support.recording import read_folder
 from tests.support.relay import Relay
@@ -136,3 +137,17 @@ async def test_ffmpeg_plays_from_the_last_keyframe(relay: Relay, processes: Proc
     await player.done(30)
     assert not player.text().strip(), player.tail()
     await publishing
+
+
+@pytest.mark.parametrize("kind", [clips.H264, clips.H264_B, clips.AUDIO_ONLY], ids=lambda kind: kind.name)
+async def test_nginx_rtmp_records_every_packet(kind: clips.Clip, relay: Relay, processes: Processes) -> None:
+    """A server of another make, with its own idea of chunks and timestamps, ends up with the same media."""
+    nginx = NginxRtmp(processes)
+    await nginx.ready()
+    channel = await relay.add_channel("talk")
+    await relay.add_destination("talk", "nginx", nginx.url, "nginx-key-01")
+    clip = await asyncio.to_thread(clips.make, kind)
+    sent = await publishers.debian_ffmpeg(processes, clip, relay.publish_url(channel))
+    await relay.wait_destination("talk", "nginx", "idle")
+    await asyncio.sleep(0.5)
+    assert_same(sent, await asyncio.to_thread(nginx.recorded, "nginx-key-01"), "nginx", late_ms=LATE_MS)
