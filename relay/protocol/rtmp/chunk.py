@@ -24,13 +24,25 @@ class Message(NamedTuple):
 class _ChunkStream:
     """What the next header of one chunk stream id is a difference from, and the message being put together."""
 
-    __slots__ = ("delta", "extended", "field", "have", "length", "parts", "stream_id", "timestamp", "type_id")
+    __slots__ = (
+        "delta",
+        "extended",
+        "field",
+        "have",
+        "length",
+        "parts",
+        "repeats",
+        "stream_id",
+        "timestamp",
+        "type_id",
+    )
 
     def __init__(self) -> None:
         self.timestamp = 0
         self.delta = 0
         self.field = 0  # the extended timestamp as sent, which fmt 3 chunks may repeat
         self.extended = False
+        self.repeats = True  # whether the peer was last seen to do so
         self.length = 0
         self.type_id = 0
         self.stream_id = 0
@@ -149,9 +161,11 @@ class ChunkReader:
         if fmt == 3:
             if stream.extended:
                 # Adobe's text and most peers repeat the field on every fmt 3 chunk; some do not. The bytes tell.
-                if size < at + 4:
+                if size >= at + 4:
+                    stream.repeats = int.from_bytes(data[at : at + 4], "big") == stream.field
+                elif stream.repeats:
                     return -1
-                if int.from_bytes(data[at : at + 4], "big") == stream.field:
+                if stream.repeats:
                     at += 4
             if stream.have == 0:
                 stream.timestamp = (stream.timestamp + stream.delta) & 0xFFFFFFFF
