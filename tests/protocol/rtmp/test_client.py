@@ -1,0 +1,140 @@
+"""ClientConnection: publishing and playing, servers that refuse, end, or leave things out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.errors import ProtocolError
+from relay.protocol.amf0 import encode
+from relay.protocol.rtmp import events
+from relay.protocol.rtmp.chunk import Message, write_message
+from relay.protocol.rtmp.client import ClientConnection
+from relay.protocol.rtmp.state import ClientState
+from tests.protocol.captures import cuts
+from tests.protocol.rtmp.peers import Pair, make_client, nonce
+
+SERVER_BYTES = b"\x03" + bytes(8) + nonce("s")[8:1536] + bytes(1536)
+
+
+def answer(*values: object, stream_id: int = 0) -> bytes:
+    return write_message(20, stream_id, 0, encode(*values), chunk_size=128, csid=3)  # type: ignore[arg-type]
+
+
+def shaken(mode: str = "publish") -> ClientConnection:
+    client = make_client(mode)
+    client.receive(SERVER_BYTES, 0.0)
+    return client
+
+
+RESULT = answer("_result", 1, {"fmsVer": "x"}, {"code": "NetConnection.Connect.Success", "level": "status"})
+CREATED = answer("_result", 4, None, 7)
+START = answer("onStatus", 0, None, {"level": "status", "code": "NetStream.Publish.Start"}, stream_id=7)
+
+
+@given(cuts)
+def test_a_play_brings_media_and_metadata_however_cut(sizes: list[int]) -> None:
+    pair = Pair(make_client("play"), sizes=sizes)
+    pair.run()
+    assert pair.client.state is ClientState.LIVE
+    metadata = write_message(18, 1, 0, encode("onMetaData", {"width": 640}), chunk_size=60_000, csid=5)
+    video = write_message(9, 1, 40, b"\x17\x01\0\0\0frame" * 50, chunk_size=60_000, csid=6)
+    pair._give(pair.client, metadata + video, pair.at_client)
+    assert pair.client_saw(events.MetadataReceived) == [events.MetadataReceived(1, {"width": 640.0})]
+    (message,) = pair.client_saw(Message)
+    assert isinstance(message, Message)
+    assert (message.timestamp, len(message.payload)) == (40, 500)
+
+
+def test_the_phases_of_a_publish() -> None:
+    client = make_client()
+    assert client.state is ClientState.HANDSHAKE
+    client.receive(SERVER_BYTES, 0.0)
+    assert client.state is ClientState.CONNECT
+    assert b"connect" in client.data_to_send()
+    client.receive(RESULT, 0.0)
+    assert client.state is ClientState.PUBLISH
+    sent = client.data_to_send()
+    assert sent.index(b"releaseStream") < sent.index(b"FCPublish") < sent.index(b"createStream")
+    # Servers that do not know the first two answer with errors; it does not matter.
+    assert client.receive(answer("_error", 2, None, {"code": "NetConnection.Call.Failed"}), 0.0) == []
+    client.receive(CREATED, 0.0)
+    assert b"publish" in client.data_to_send()
+    assert client.receive(START, 0.0) == [events.Established(7)]
+    assert (client.state, client.stream_id) == (ClientState.LIVE, 7)
+    client.unpublish()
+    assert b"FCUnpublish" in client.data_to_send()
+    assert client.receive(START, 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "final"),
+    [
+        (answer("_error", 1, None, {"level": "error", "code": "NetConnection.Connect.Rejected", "description": "no"}),
+         "NetConnection.Connect.Rejected", True),
+        (answer("_error", 1, None, {"level": "error", "code": "X.Busy", "description": "later"}), "X.Busy", False),
+        (RESULT + CREATED + answer("onStatus", 0, None, {"level": "error", "code": "NetStream.Publish.BadName"}),
+         "NetStream.Publish.BadName", True),
+        (RESULT + CREATED + answer("onStatus", 0, None, {
+            "level": "error", "code": "NetStream.Publish.BadName", "description": "Already publishing"}),
+         "NetStream.Publish.BadName", False),
+        (RESULT + answer("_error", 4, None, "nonsense"), "error", False),
+    ],
+)  # fmt: skip
+def test_refusals(reply: bytes, code: str, final: bool) -> None:
+    (rejected,) = shaken().receive(reply, 0.0)
+    assert isinstance(rejected, events.Rejected)
+    assert (rejected.code, rejected.final) == (code, final)
+
+
+@pytest.mark.parametrize(
+    "goodbye",
+    [
+        answer("onStatus", 0, None, {"level": "error", "code": "NetStream.Failed", "description": "over"}),
+        answer("onStatus", 0, None, {"level": "status", "code": "NetStream.Unpublish.Success"}),
+        answer("close", 0, None),
+    ],
+)
+def test_a_server_that_ends_the_stream_is_heard(goodbye: bytes) -> None:
+    client = shaken()
+    client.receive(RESULT + CREATED + START, 0.0)
+    (ended,) = client.receive(goodbye, 0.0)
+    assert isinstance(ended, events.Ended)
+    assert client.state is ClientState.CLOSED
+
+
+def test_enhanced_fields_can_be_left_out_for_platforms_that_choke_on_them() -> None:
+    for enhanced in (True, False):
+        client = make_client(enhanced=enhanced)
+        client.receive(SERVER_BYTES, 0.0)
+        assert (b"fourCcList" in client.data_to_send()) == enhanced
+
+
+def test_windows_are_acknowledged_halfway_and_pings_answered() -> None:
+    client = shaken("play")
+    client.receive(RESULT, 0.0)
+    client.data_to_send()
+    client.receive(write_message(5, 0, 0, (2000).to_bytes(4, "big"), chunk_size=128, csid=2), 0.0)
+    client.data_to_send()
+    client.receive(write_message(4, 0, 0, b"\0\x06\0\0\0\x05", chunk_size=128, csid=2), 0.0)
+    assert client.data_to_send().endswith(b"\0\x07\0\0\0\x05")
+    client.receive(write_message(18, 0, 0, encode("x" * 1500), chunk_size=128, csid=5), 0.0)
+    assert client.data_to_send()[-4:] == client.received.to_bytes(4, "big")
+
+
+names = st.sampled_from(["_result", "_error", "onStatus", "close", "onBWDone", "connect", ""])
+arguments = st.lists(
+    st.none() | st.floats() | st.text(max_size=8) | st.just({"level": "error"}) | st.just({"code": 5}), max_size=4
+)
+
+
+@given(st.lists(st.tuples(names, st.sampled_from([0, 1, 4, 5]), arguments, st.sampled_from([17, 18, 20])), max_size=15))
+def test_any_answer_in_any_order_raises_nothing_but_protocol_errors(
+    sent: list[tuple[str, int, list[object], int]],
+) -> None:
+    client = shaken()
+    try:
+        for name, transaction, more, type_id in sent:
+            payload = encode(name, transaction, *more)  # type: ignore[arg-type]
+            client.receive(write_message(type_id, 1, 0, payload, chunk_size=128, csid=3), 0.0)
+    except ProtocolError:
+        return
