@@ -98,7 +98,7 @@ class App:
         await self.ingest.close()
         await self.egress.close()
         if self.archive is not None:
-            await self.archive.close()
+            await self.archive.close(self.settings.limits.shutdown_s / 2)
         await self.web.close()
         self.lag.stop()
         await asyncio.to_thread(self.database.close)
@@ -121,7 +121,8 @@ class App:
         if self.settings.http.public_url:
             return self.settings.http.public_url.rstrip("/")
         host, _ = split_address(self.settings.http.listen)
-        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.web.port}"
+        scheme = "http" if self.settings.http.tls_certificate is None else "https"
+        return f"{scheme}://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.web.port}"
 
     def banner(self, *, show_keys: bool) -> str:
         """What to do next, in a few readable lines."""

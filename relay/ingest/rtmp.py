@@ -37,8 +37,8 @@ def rtmp_limits(settings: Settings) -> RtmpLimits:
     )
 
 
-def server_tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
-    """A server context for RTMPS, TLS 1.2 or later. Raises ConfigError naming the file that does not load."""
+def server_tls(certificate: Path, key: Path | None, section: str) -> ssl.SSLContext:
+    """A server context, TLS 1.2 or later. Raises ConfigError naming the file and the settings ``section`` it is in."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -46,7 +46,7 @@ def server_tls(certificate: Path, key: Path | None) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"cannot use the certificate {certificate} with the key {key or certificate}: {error}; "
-            "rtmp.tls_certificate wants a PEM chain, rtmp.tls_key its PEM private key"
+            f"{section}.tls_certificate wants a PEM chain, {section}.tls_key its PEM private key"
         ) from error
     return context
 
@@ -87,7 +87,7 @@ class RtmpIngest:
         rtmp = self.settings.rtmp
         await self._listen(rtmp.listen, None)
         if rtmp.tls_certificate is not None:
-            await self._listen(rtmp.tls_listen, server_tls(rtmp.tls_certificate, rtmp.tls_key))
+            await self._listen(rtmp.tls_listen, server_tls(rtmp.tls_certificate, rtmp.tls_key, "rtmp"))
         self._sweep()
 
     async def _listen(self, address: str, tls: ssl.SSLContext | None) -> None:

@@ -112,9 +112,6 @@ class RtmpConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
             self._door.ticker.park(self._unpark)
 
-    def eof_received(self) -> None:
-        return None
-
     def connection_lost(self, error: Exception | None) -> None:
         if not self._counted:
             return

@@ -12,6 +12,7 @@ from relay.archive import Archive
 from relay.config import Settings, split_address
 from relay.control import Control
 from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
+from relay.ingest.rtmp import server_tls
 from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.console import Console
@@ -94,9 +95,16 @@ class WebServer:
             self.app, access_log=None, handle_signals=False, keepalive_timeout=30, shutdown_timeout=1.0
         )
         await self._runner.setup()
-        host, port = split_address(self._settings.http.listen)
+        http = self._settings.http
+        host, port = split_address(http.listen)
+        if http.tls_certificate is None and not http.behind_proxy and not _is_loopback(host):
+            raise ConfigError(
+                f"http.listen {http.listen} can be reached from outside, in the clear; give http.tls_certificate and "
+                "http.tls_key, or set http.behind_proxy if a proxy in front does TLS, or listen on 127.0.0.1"
+            )
+        tls = server_tls(http.tls_certificate, http.tls_key, "http") if http.tls_certificate is not None else None
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
         except OSError as error:
             raise ConfigError(
                 f"cannot listen for HTTP on {self._settings.http.listen}: {error.strerror or error}; "
@@ -173,6 +181,10 @@ class WebServer:
 
     async def openapi(self, request: web.Request) -> web.Response:
         return web.json_response(self._document)
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -1,0 +1,37 @@
+"""Secrets: never shown by accident, compared by value, made with enough randomness."""
+
+import json
+import math
+
+import pytest
+
+from relay.secret import Secret, new_key
+
+
+def test_a_secret_shows_stars_wherever_it_is_put() -> None:
+    secret = Secret("hunter2")
+    shown = [str(secret), repr(secret), f"{secret}", "%s" % secret, repr([secret]), repr({"k": secret})]  # noqa: UP031
+    assert not any("hunter2" in text for text in shown)
+    with pytest.raises(TypeError):
+        json.dumps(secret)
+    assert secret.reveal() == "hunter2"
+
+
+def test_comparison_is_by_value_and_with_secrets_only() -> None:
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+    assert (bool(Secret("")), bool(Secret("x"))) == (False, True)
+
+
+def test_new_keys_differ_and_carry_at_least_128_bits() -> None:
+    keys = {new_key().reveal() for _ in range(100)}
+    assert len(keys) == 100
+    letters = {letter for key in keys for letter in key}
+    assert min(map(len, keys)) * math.log2(31) >= 128
+    assert letters.isdisjoint("il1o0")
+
+
+def test_the_digest_is_sha_256() -> None:
+    assert Secret("abc").digest().startswith("ba7816bf8f01cfea")
