@@ -44,7 +44,7 @@ async def test_destinations_come_and_go_while_live(relay: Relay, clip: Path) -> 
     assert_same(publisher.sent, steady.only("steady-key-1").listing, "steady", late_ms=4000)
     assert len(moving.connections) == 2
     for arrival in moving.connections:
-        assert arrival.order[:4] == ["metadata", "video header", "audio header", "keyframe"], arrival.order
+        assert arrival.order[:4] == ["metadata", "video header", "audio header", "keyframe"], arrival
         assert arrival.goodbye, "a destination taken away is left with a goodbye"
 
 
