@@ -1,0 +1,40 @@
+"""The API's models: strict where people send, and never a path or a script in a name."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from relay.control.models import NewChannel, NewDestination
+
+PROMISED = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+@given(st.text(max_size=70) | st.from_regex(PROMISED, fullmatch=True))
+def test_names_are_those_promised_and_no_others(name: str) -> None:
+    try:
+        accepted = NewChannel(name=name).name == name
+    except ValidationError:
+        accepted = False
+    assert accepted == bool(PROMISED.fullmatch(name))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\0", "a\n", "<b>", "$(id)", "", "-a", "_a", "A", "a" * 64, "é"])
+def test_names_that_hurt_elsewhere_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        NewDestination(name=name)
+
+
+@pytest.mark.parametrize("url", ["http://h/a", "file:///etc/passwd", "rtmp://", "rtmp://u:p@h/a", "rtmp://h/a\x00"])
+def test_urls_of_other_kinds_are_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        NewDestination(name="a", url=url)
+
+
+def test_unknown_fields_and_platforms_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        NewDestination.model_validate({"name": "a", "nmae": "b"})
+    with pytest.raises(ValidationError, match="youtube"):
+        NewDestination(name="a", platform="tube")

@@ -1,0 +1,134 @@
+"""One publisher or player at the door: admitted or told why not, taken over, timed out, acknowledged."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from relay.app import App
+from relay.hub import StreamState
+from tests.ingest.test_rtmp import publish_url
+from tests.support.app import running_app
+from tests.support.clips import H264, make
+from tests.support.publisher import Publisher, Refused
+
+
+async def until(condition: Callable[[], object], within: float = 5.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def clip() -> Path:
+    return make(H264)
+
+
+@pytest.mark.parametrize(
+    "form", ["/live/{key}", "/live/{key}/", "/live?key={key}", "/live/{key}?bitrate=1", "/live/_definst_/{key}"]
+)
+async def test_publish_addresses_of_every_form_reach_the_channel(app: App, clip: Path, form: str) -> None:
+    base = publish_url(app).rpartition("/live/")[0]
+    url = base + form.format(key=app.control.channel("demo").stream_key)
+    async with Publisher(url) as publisher:
+        await publisher.send(clip, speed=None, until_ms=200)
+        await until(lambda: app.hub.stream("demo").state is StreamState.LIVE)
+    await until(lambda: app.hub.stream("demo").state is StreamState.OFFLINE)
+
+
+async def test_a_wrong_key_is_refused_in_words_an_encoder_shows_and_counted(app: App) -> None:
+    with pytest.raises(Refused, match="wrong key"):
+        await Publisher(publish_url(app)[:-4] + "xxxx").open()
+    assert app.admission.outcomes["unknown", "bad_key"] == 1
+    assert app.hub.lease("demo") is None
+
+
+async def test_the_newest_publisher_takes_over_and_the_old_one_hears_it(app: App, clip: Path) -> None:
+    old = Publisher(publish_url(app))
+    await old.open()
+    await old.send(clip, speed=None, until_ms=300)
+    await until(lambda: app.hub.stream("demo").seq > 0)
+    async with Publisher(publish_url(app)) as new:
+        await new.send(clip, speed=None, until_ms=300)
+        await until(lambda: old.ended is not None)
+        assert old.ended is not None
+        assert "took over" in old.ended
+        assert app.hub.stream("demo").stats.takeovers == 1
+    await old.abort()
+
+
+async def test_a_publisher_that_vanishes_is_held_for_and_one_that_says_goodbye_is_not(app: App, clip: Path) -> None:
+    lost = Publisher(publish_url(app))
+    await lost.open()
+    await lost.send(clip, speed=None, until_ms=300)
+    await until(lambda: app.hub.stream("demo").state is StreamState.LIVE)
+    await lost.abort()
+    await until(lambda: app.hub.stream("demo").state is StreamState.HOLDING)
+    async with Publisher(publish_url(app)) as back:
+        await back.send(clip, speed=None, until_ms=300)
+        await until(lambda: app.hub.stream("demo").state is StreamState.LIVE)
+    await until(lambda: app.hub.stream("demo").state is StreamState.OFFLINE)
+
+
+async def test_silence_is_a_stall_and_then_the_end(app: App, clip: Path) -> None:
+    publisher = Publisher(publish_url(app))
+    await publisher.open()
+    await publisher.send(clip, speed=None, until_ms=300)
+    await until(lambda: app.hub.stream("demo").state is StreamState.HOLDING)
+    assert publisher.ended is None
+    await publisher.send(clip, speed=None, until_ms=100, offset_ms=2000)
+    await until(lambda: app.hub.stream("demo").state is StreamState.LIVE)
+    await until(lambda: publisher.ended is not None)
+    assert publisher.ended is not None
+    assert "no media for 1.6 s" in publisher.ended
+    await publisher.abort()
+
+
+async def test_no_handshake_and_no_media_have_deadlines(app: App) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.ingest.ports[0])
+    publisher = Publisher(publish_url(app))
+    await publisher.open()
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    await until(lambda: publisher.ended is not None)
+    assert publisher.ended is not None
+    assert "no media within 1 s" in publisher.ended
+    hits = app.ingest.stats.limit_hits
+    assert (hits["handshake"], hits["first_media"]) == (1, 1)
+    await publisher.abort()
+
+
+async def test_garbage_ends_only_the_connection_that_sent_it(app: App, clip: Path) -> None:
+    async with Publisher(publish_url(app)) as publisher:
+        await publisher.send(clip, speed=None, until_ms=300)
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.ingest.ports[0])
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        await publisher.send(clip, speed=None, until_ms=300, offset_ms=400)
+        await until(lambda: app.hub.stream("demo").seq == len(publisher.sent.items))
+        assert publisher.ended is None
+
+
+async def test_everything_whole_is_acknowledged_soon_and_never_more_than_was_sent(tmp_path: Path, clip: Path) -> None:
+    async with running_app(tmp_path) as app, Publisher(publish_url(app)) as publisher:
+        for step in range(10):
+            await publisher.send(clip, speed=None, until_ms=100, offset_ms=step * 120)
+            await asyncio.sleep(0.15)
+            assert publisher.acknowledged <= publisher.bytes_sent + 4096  # commands come on top of media
+        await until(lambda: publisher.acknowledged >= publisher.bytes_sent * 0.8)
+
+
+async def test_a_revoked_key_ends_its_publisher_at_once(app: App, clip: Path) -> None:
+    publisher = Publisher(publish_url(app))
+    await publisher.open()
+    await publisher.send(clip, speed=None, until_ms=300)
+    await until(lambda: app.hub.stream("demo").state is StreamState.LIVE)
+    await app.control.rotate_key("demo")
+    await until(lambda: publisher.ended is not None)
+    assert publisher.ended is not None
+    assert "key was changed" in publisher.ended
+    await publisher.abort()

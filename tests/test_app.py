@@ -1,0 +1,46 @@
+"""The roof: a start that opens everything, a shutdown in order, and first lines that lead on."""
+
+import re
+import stat
+from pathlib import Path
+
+from relay.app import own_address
+from tests.support.app import running_app
+
+
+async def test_the_first_lines_say_where_everything_is(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as app:
+        key = app.control.channel("demo").stream_key
+        shown, hidden = app.banner(show_keys=True), app.banner(show_keys=False)
+        assert key in shown
+        assert key not in hidden
+        for part in (f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live", "/metrics", "ffmpeg -re", "admin.token", "file:"):
+            assert part in hidden
+        assert len(shown.splitlines()) < 15
+
+
+async def test_the_admin_token_is_made_once_and_private(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as app:
+        token = app.token.reveal()
+    file = tmp_path / "admin.token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(token) >= 26
+    async with running_app(tmp_path) as app:
+        assert app.token.reveal() == token == file.read_text()
+
+
+async def test_ready_only_between_start_and_close(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as app:
+        assert app.problems() == []
+    assert app.problems() == ["starting or stopping"]
+
+
+async def test_with_the_archive_off_the_rest_runs(tmp_path: Path) -> None:
+    async with running_app(tmp_path, archive={"store": "off"}) as app:
+        assert app.archive is None
+        assert app.problems() == []
+        assert "Archive        off" in app.banner(show_keys=False)
+
+
+def test_the_own_address_is_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", own_address())

@@ -1,0 +1,83 @@
+"""Metrics: every promised name with real values behind it, labels of configured names only."""
+
+import asyncio
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from relay.metrics import LAG_BUCKETS_MS, LoopLag
+from tests.support.app import browsing, running_app
+from tests.support.clips import H264, make
+from tests.support.publisher import Publisher, Refused
+
+PROMISED = {
+    "relay_channel_live": {"channel"},
+    "relay_ingest_bytes": {"channel"},
+    "relay_ingest_packets": {"channel", "track"},
+    "relay_ingest_keyframe_interval_seconds": {"channel"},
+    "relay_ingest_arrival_lag_seconds": {"channel"},
+    "relay_ingest_tcp_rtt_seconds": {"channel"},
+    "relay_publisher_connects": {"channel", "outcome"},
+    "relay_destination_up": {"channel", "destination"},
+    "relay_destination_bytes": {"channel", "destination"},
+    "relay_destination_attempts": {"channel", "destination", "outcome"},
+    "relay_destination_dropped_packets": {"channel", "destination", "reason"},
+    "relay_destination_backlog_seconds": {"channel", "destination"},
+    "relay_archive_segments": {"state"},
+    "relay_archive_stored_bytes": set(),
+    "relay_archive_oldest_unstored_seconds": set(),
+    "relay_archive_spool_bytes": set(),
+    "relay_archive_store_errors": {"error"},
+    "relay_event_loop_lag_seconds": set(),
+    "relay_build_info": {"version", "python"},
+}
+
+
+async def test_every_promised_metric_is_there_while_live(tmp_path: Path) -> None:
+    clip = await asyncio.to_thread(make, H264)
+    async with running_app(tmp_path) as app, browsing(app) as browser:
+        base = f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live/"
+        await browser.ask(
+            "POST",
+            "/api/v1/channels/demo/destinations",
+            json={"name": "dead", "url": "rtmp://127.0.0.1:9/a", "key": "k"},
+        )
+        try:
+            await Publisher(base + "<script>wrong").open()
+        except Refused:
+            async with Publisher(base + app.control.channel("demo").stream_key) as publisher:
+                await publisher.send(clip, speed=8.0)
+                await asyncio.sleep(0.5)
+                status, text, response = await browser.ask("GET", "/metrics", token="")
+        assert status == 200
+        assert response.content_type == "text/plain"
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        assert PROMISED.keys() <= families.keys()
+        for name, labels in PROMISED.items():
+            for sample in families[name].samples:
+                assert set(sample.labels) - {"le"} == labels, sample
+        values = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in families.values()
+            for sample in family.samples
+        }
+        assert values["relay_channel_live", "demo"] == 1
+        assert values["relay_ingest_packets_total", "demo", "video"] > 300
+        assert values["relay_ingest_keyframe_interval_seconds", "demo"] == 2.0
+        assert values["relay_destination_up", "demo", "dead"] == 0
+        assert values["relay_destination_attempts_total", "demo", "dead", "connect"] >= 1
+        assert values["relay_publisher_connects_total", "unknown", "bad_key"] == 1
+        assert values["relay_archive_spool_bytes",] >= 0
+        assert "script" not in text
+
+
+async def test_loop_lag_counts_every_sample_once() -> None:
+    lag = LoopLag(asyncio.get_running_loop())
+    lag.start()
+    await asyncio.sleep(0.35)
+    lag.stop()
+    samples = {(item.name, item.labels.get("le")): item.value for item in lag.family().samples}
+    count = samples["relay_event_loop_lag_seconds_count", None]
+    assert 1 <= count <= 4
+    assert samples["relay_event_loop_lag_seconds_bucket", "+Inf"] == count
+    assert len(samples) == len(LAG_BUCKETS_MS) + 3
