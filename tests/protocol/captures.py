@@ -8,8 +8,19 @@ from hypothesis import strategies as st
 DATA = Path(__file__).parents[1] / "data"
 SESSIONS = ("ffmpeg5_h264_aac", "ffmpeg9_hevc_opus", "gstreamer_h264_aac")
 """What a client sent from its first handshake byte to its last: see the names."""
-FILES = ("h264_b_aac", "hevc_aac", "av1_opus", "vp9_flac", "mp3", "ac3")
-"""FLV files written by ffmpeg 9."""
+FILES = (
+    "ffmpeg5_h264_b_aac",
+    "ffmpeg5_mp3",
+    "h264_b_aac",
+    "hevc_aac",
+    "av1_opus",
+    "vp9_flac",
+    "mp3",
+    "ac3",
+    "eac3",
+    "two_videos_aac",
+)
+"""FLV files written by ffmpeg 9, and by Debian's ffmpeg 5.1 where the name says so."""
 HANDSHAKE_BYTES = 1 + 1536 + 1536
 
 

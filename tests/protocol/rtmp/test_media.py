@@ -12,10 +12,11 @@ from relay.protocol.flv import TagReader
 from relay.protocol.rtmp.chunk import ChunkReader, Message
 from relay.protocol.rtmp.media import encode_batch, header_messages, metadata_message
 from tests.protocol.captures import FILES, flv_file
-from tests.protocol.test_flv import AAC_HEADER, AVC_HEADER, packets_of
+from tests.protocol.flv_files import packets_of
+from tests.protocol.flv_tables import AAC, AVC
 
-VIDEO = Track(codec=Codec.H264, header=AVC_HEADER)
-AUDIO = Track(codec=Codec.AAC, header=AAC_HEADER)
+VIDEO = Track(codec=Codec.H264, header=AVC)
+AUDIO = Track(codec=Codec.AAC, header=AAC)
 
 
 def read(data: bytes, chunk_size: int) -> list[Message]:
@@ -44,7 +45,7 @@ def test_times_beyond_24_and_32_bits(start: int, step: int) -> None:
 
 
 def test_headers_come_where_tracks_change_and_only_there() -> None:
-    turned = Track(codec=Codec.H264, header=AVC_HEADER + b"\0")
+    turned = Track(codec=Codec.H264, header=AVC + b"\0")
     packets = [
         Packet(VIDEO, 0, 0, True, b"v"),
         Packet(AUDIO, 5, 5, True, b"a"),
