@@ -143,7 +143,7 @@ class App:
             f"  Archive        {archive}",
             f"  Metrics        {self._playback_base()}/metrics",
             "",
-            "  Stop with Ctrl-C. More: relay --help",
+            "  Stop with Ctrl-C. In another terminal: .venv/bin/relay --help",
         ]
         return "\n".join(lines)
 
