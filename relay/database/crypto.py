@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import secrets
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -17,7 +18,7 @@ def make_once(path: Path, content: bytes) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(descriptor, content)
@@ -30,6 +31,11 @@ def make_once(path: Path, content: bytes) -> bytes:
         return path.read_bytes()
     finally:
         temporary.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)  # its name must outlive a power cut as its content does
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
     return content
 
 

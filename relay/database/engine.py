@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
 from relay.config import Settings
 from relay.database.channels import ChannelsRepo
 from relay.database.crypto import Cipher
 from relay.database.recordings import RecordingsRepo
-from relay.errors import ConfigError
+from relay.errors import ConfigError, RelayError
 
 Result = TypeVar("Result")
 Work = Callable[[sa.Connection], Result]
@@ -28,38 +29,41 @@ class Database:
     """Opens (and migrates) the database of ``settings``; ``channels`` and ``recordings`` are its operations.
 
     ``run`` executes work in the writer thread, in the order given; what is queued at the same time shares one
-    commit, so that durability costs one fsync, not one per call. Raises ConfigError when it cannot be opened.
+    commit, so that durability costs one fsync, not one per call. A call cancelled before its turn does not
+    happen; later than that it does. Raises ConfigError when the database cannot be opened.
     """
 
     def __init__(self, settings: Settings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         url = settings.database or f"sqlite:///{(settings.data_dir / 'relay.db').resolve()}"
+        self.cipher = Cipher(settings.data_dir / "secret.key")
+        self.channels = ChannelsRepo(self.run, self.cipher)
+        self.recordings = RecordingsRepo(self.run)
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
-        try:
-            self._engine = _open(url)
-        except (sa.exc.SQLAlchemyError, ImportError) as error:
-            shown = sa.engine.make_url(url).render_as_string(hide_password=True) if "://" in url else url
-            raise ConfigError(f"cannot open the database {shown}: {error.__class__.__name__}: {error}") from error
+        self._closing = threading.Lock()
+        self._closed = False
+        self._engine = _open(url)
         self._thread = threading.Thread(target=self._work, name="database", daemon=True)
         self._thread.start()
-        cipher = Cipher(settings.data_dir / "secret.key")
-        self.cipher = cipher
-        self.channels = ChannelsRepo(self.run, cipher)
-        self.recordings = RecordingsRepo(self.run)
 
     async def run(self, work: Work[Result]) -> Result:
         """``work(connection)`` in the writer thread, inside a transaction. Its exceptions come back here."""
         return await asyncio.wrap_future(self.submit(work))
 
     def submit(self, work: Work[Result]) -> "Future[Result]":
-        """Like ``run``, for threads."""
+        """Like ``run``, for threads. Raises RelayError once the database is closed."""
         future: Future[Result] = Future()
-        self._queue.put((work, future))
+        with self._closing:
+            if self._closed:
+                raise RelayError("the database is closed: the relay is shutting down")
+            self._queue.put((work, future))
         return future
 
     def close(self) -> None:
         """Finish what is queued, then close. Blocks for that long."""
-        self._queue.put(None)
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
         self._engine.dispose()
 
@@ -82,14 +86,18 @@ class Database:
         done: list[tuple[Future[Any], Any]] = []
         try:
             for work, future in together:
+                if not future.set_running_or_notify_cancel():
+                    continue
                 # A savepoint each: one call's failure must not undo its neighbours.
                 try:
                     with connection.begin_nested():
-                        done.append((future, work(connection)))
+                        result = work(connection)
                 except Exception as error:  # noqa: BLE001 - it belongs to whoever asked, who gets it
                     future.set_exception(error)
+                else:
+                    done.append((future, result))
             connection.commit()
-        except sa.exc.SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - likewise; the thread serves those who come after
             connection.rollback()
             for future, _ in done:
                 future.set_exception(error)
@@ -99,19 +107,48 @@ class Database:
 
 
 def _open(url: str) -> sa.Engine:
-    engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
+    """The engine of ``url``, its schema brought up to date. Raises ConfigError that says what to do."""
+    try:
+        shown = sa.engine.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError as error:
+        raise ConfigError(
+            "database is not a URL; write postgresql+psycopg://USER@HOST/NAME, or leave it out"
+        ) from error
+    try:
+        engine = sa.create_engine(url)
+        if engine.dialect.name == "sqlite":
+            _configure_sqlite(engine)
+        _migrate(engine)
+    except ImportError as error:
+        raise ConfigError(
+            f"the driver of {shown} is not installed: {error}; for postgresql+psycopg:// run "
+            ".venv/bin/pip install 'psycopg[binary]'"
+        ) from error
+    except CommandError as error:
+        raise ConfigError(f"{shown} was made by another version of the relay, start that one: {error}") from error
+    except sa.exc.SQLAlchemyError as error:
+        raise ConfigError(f"cannot open the database {shown}: {getattr(error, 'orig', None) or error}") from error
+    return engine
 
-        @sa.event.listens_for(engine, "connect")
-        def configure(connection: Any, _: Any) -> None:
-            cursor = connection.cursor()
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
-                cursor.execute(f"PRAGMA {pragma}")
-            cursor.close()
 
+def _configure_sqlite(engine: sa.Engine) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def connect(connection: Any, _: Any) -> None:
+        # The driver must not begin transactions: it leaves savepoints outside of them, each then a commit of its own.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _migrate(engine: sa.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    return engine

@@ -10,6 +10,8 @@ from relay.database.channels import Run
 from relay.database.schema import gaps, recordings, segments
 from relay.errors import NotFoundError
 
+_OWN = ("id", "channel", "state", "started_at", "ended_at", "base_ms")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingRow:
@@ -63,8 +65,7 @@ class RecordingsRepo:
 
     async def create(self, row: RecordingRow) -> None:
         """Add a recording, or leave it as it is where its id exists."""
-        fields = ("id", "channel", "state", "started_at", "ended_at", "base_ms")
-        values = {name: getattr(row, name) for name in fields}
+        values = {name: getattr(row, name) for name in _OWN}
 
         def work(connection: sa.Connection) -> None:
             found = connection.execute(sa.select(recordings.c.id).where(recordings.c.id == row.id)).first()
@@ -149,37 +150,55 @@ class RecordingsRepo:
     def _read(
         self, connection: sa.Connection, where: sa.ColumnElement[bool], limit: int, offset: int
     ) -> list[RecordingRow]:
-        own = segments.c.recording == recordings.c.id
-        lost = sa.select(sa.func.coalesce(sa.func.sum(gaps.c.length_ms), 0)).where(gaps.c.recording == recordings.c.id)
-        total = sa.func.coalesce(sa.func.sum(segments.c.duration_s), 0.0)
-        statement = (
-            sa.select(
-                recordings,
-                sa.select(total).where(own).scalar_subquery().label("duration_s"),
-                (lost.scalar_subquery() / 1000.0).label("gap_s"),
-                sa.select(sa.func.coalesce(sa.func.sum(segments.c.bytes), 0))
-                .where(own)
-                .scalar_subquery()
-                .label("bytes"),
-                sa.select(sa.func.count(segments.c.seq)).where(own).scalar_subquery().label("segments"),
-                sa.select(sa.func.count(segments.c.seq))
-                .where(own & segments.c.stored)
-                .scalar_subquery()
-                .label("segments_stored"),
-            )
+        # The few rows wanted first: sums are made for these only, whatever the archive has grown to.
+        wanted = (
+            sa.select(recordings)
             .where(where)
             .order_by(recordings.c.started_at.desc(), recordings.c.id.desc())
             .limit(limit)
             .offset(offset)
+            .subquery()
         )
-        found = [RecordingRow(**dict(row)) for row in connection.execute(statement).mappings()]
-        return [_rounded(row) for row in found]
+        media = (
+            sa.select(
+                segments.c.recording,
+                sa.func.sum(segments.c.duration_s).label("duration_s"),
+                sa.func.sum(segments.c.bytes).label("bytes"),
+                sa.func.count().label("segments"),
+                sa.func.sum(sa.cast(segments.c.stored, sa.Integer)).label("segments_stored"),
+            )
+            .where(segments.c.recording.in_(sa.select(wanted.c.id)))
+            .group_by(segments.c.recording)
+            .subquery()
+        )
+        lost = (
+            sa.select(gaps.c.recording, sa.func.sum(gaps.c.length_ms).label("gap_ms"))
+            .where(gaps.c.recording.in_(sa.select(wanted.c.id)))
+            .group_by(gaps.c.recording)
+            .subquery()
+        )
+        statement = (
+            sa.select(wanted, media, lost)
+            .select_from(
+                wanted.outerjoin(media, media.c.recording == wanted.c.id).outerjoin(
+                    lost, lost.c.recording == wanted.c.id
+                )
+            )
+            .order_by(wanted.c.started_at.desc(), wanted.c.id.desc())
+        )
+        return [_summed(row) for row in connection.execute(statement).mappings()]
 
 
-def _rounded(row: RecordingRow) -> RecordingRow:
-    """Sums of floats without their noise."""
-    values = asdict(row)
-    return RecordingRow(**{**values, "duration_s": round(row.duration_s, 3), "gap_s": round(float(row.gap_s), 3)})
+def _summed(row: sa.RowMapping) -> RecordingRow:
+    """A recording with its sums: 0 where there is nothing to sum, floats without their noise."""
+    return RecordingRow(
+        **{name: row[name] for name in _OWN},
+        duration_s=round(float(row["duration_s"] or 0), 3),
+        gap_s=round(float(row["gap_ms"] or 0) / 1000, 3),
+        bytes=int(row["bytes"] or 0),
+        segments=int(row["segments"] or 0),
+        segments_stored=int(row["segments_stored"] or 0),
+    )
 
 
 def _without(row: Any, name: str) -> dict[str, Any]:

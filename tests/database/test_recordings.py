@@ -36,6 +36,17 @@ async def test_a_recording_sums_up_its_segments_and_gaps(database: Database) -> 
     assert await repo.gaps("r1") == [GapRow(start_ms=6000, length_ms=2500, reason="link lost")]
 
 
+async def test_each_recording_has_its_own_sums(database: Database) -> None:
+    repo = database.recordings
+    for index in range(3):
+        await repo.create(RecordingRow(id=f"r{index}", channel="a", state="complete", started_at=float(index)))
+        for seq in range(index):
+            await repo.add_segment(f"r{index}", segment(seq, stored=True))
+            await repo.add_gap(f"r{index}", GapRow(start_ms=seq, length_ms=1000, reason="link lost"))
+    sums = [(row.id, row.duration_s, row.gap_s, row.segments, row.segments_stored) for row in await repo.newest()]
+    assert sums == [("r2", 12.0, 2.0, 2, 2), ("r1", 6.0, 1.0, 1, 1), ("r0", 0.0, 0.0, 0, 0)]
+
+
 async def test_an_empty_recording_has_zero_sums(database: Database) -> None:
     await database.recordings.create(RecordingRow(id="r1", channel="demo", state="recording", started_at=1.0))
     row = await database.recordings.get("r1")
