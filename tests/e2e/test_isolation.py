@@ -31,10 +31,12 @@ async def test_a_stopped_destination_costs_the_others_nothing(start_relay: Start
         await relay.add_destination("talk", sink.process.name, sink.url, f"key-{sink.process.name}-1")
     clip = await asyncio.to_thread(clips.make, clips.LOAD)
     async with Publisher(relay.publish_url(channel)) as publisher:
-        sending = asyncio.create_task(repeat(publisher, clip, STOPPED_S + 12))
+        sending = asyncio.create_task(repeat(publisher, clip, STOPPED_S + 20))
         for sink in (stopped, well, other):
             await relay.wait_destination("talk", sink.process.name, "live")
-        await asyncio.sleep(2)
+        # The first segment loads the packager's libraries; what comes after is this destination's doing.
+        await relay.recording("talk", "recording")
+        await asyncio.sleep(1)
         before = relay.memory()
         stopped.process.signal(signal.SIGSTOP)
         until = time.monotonic() + STOPPED_S
@@ -50,8 +52,8 @@ async def test_a_stopped_destination_costs_the_others_nothing(start_relay: Start
         stopped.process.signal(signal.SIGCONT)
         await relay.wait_destination("talk", "stopped", "live", 30)
         await sending
-    # The backlog's media, the transport's buffer and what an allocator keeps: far below an unbounded 60 s.
-    assert peak - before < 4 * BACKLOG_BYTES + 8 * 1024 * 1024, f"grew by {peak - before} bytes"
+    # Beside the backlog's own bytes: the transport's buffer, objects around the media, what an allocator keeps.
+    assert peak - before < 2 * BACKLOG_BYTES + 4 * 1024 * 1024, f"grew by {peak - before} bytes"
     assert ill["state"] in ("retrying", "connecting", "live"), ill
     recording = await relay.recording("talk")
     archive = read_folder(relay.data / "archive" / "talk" / recording["id"]).listing()
