@@ -10,10 +10,10 @@ import structlog
 from relay.archive import Archive
 from relay.config import Settings
 from relay.control import models
+from relay.control.destinations import changed, prepared
 from relay.database import ChannelRow, Database, DestinationRow, RecordingRow
 from relay.egress.base import DestinationConfig
 from relay.egress.manager import EgressManager
-from relay.egress.platforms import PLATFORMS
 from relay.errors import ConflictError, InvalidError, NotFoundError
 from relay.hub import Hub, Stream, StreamState
 from relay.ingest.admission import Admission
@@ -67,14 +67,13 @@ class Control:
         async with self._changing:
             if wanted.name in self._rows:
                 raise ConflictError(f"there is already a channel {wanted.name}")
-            destinations = _destinations(wanted.destinations)
-            key = Secret(wanted.stream_key) if wanted.stream_key else new_key()
-            row = await self._database.channels.create(wanted.name, key, new_key(), {})
-            row = replace(row, destinations=destinations)
-            await self._database.channels.set_destinations(row.name, row.destinations)
-            self._set(row)
-            log.info("channel created", channel=row.name)
-        return self.channel(row.name)
+            await self._create(wanted, prepared(wanted.destinations))
+        return self.channel(wanted.name)
+
+    async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
+        key = self._free_key(wanted.name, wanted.stream_key) or new_key()
+        self._set(await self._database.channels.create(wanted.name, key, new_key(), {}, destinations))
+        log.info("channel created", channel=wanted.name)
 
     def channels(self) -> list[models.ChannelView]:
         return [self._view(row) for row in self._rows.values()]
@@ -84,14 +83,18 @@ class Control:
         return self._view(self._row(name))
 
     async def change_channel(self, name: str, change: models.ChannelChange) -> models.ChannelView:
-        """A new key of the caller's choosing, or another list of destinations. Raises NotFoundError, ConflictError."""
+        """A new key of the caller's choosing, or another list of destinations.
+
+        Raises NotFoundError, ConflictError or InvalidError, and changes nothing then.
+        """
         async with self._changing:
-            row = self._row(name)
-            if change.stream_key is not None:
-                await self._change_key(row, Secret(change.stream_key))
-                row = self._row(name)
-            if change.destinations is not None:
-                await self._set_destinations(row, _destinations(change.destinations))
+            self._row(name)
+            destinations = None if change.destinations is None else prepared(change.destinations)
+            key = self._free_key(name, change.stream_key)
+            if key is not None:
+                await self._change_key(self._row(name), key)
+            if destinations is not None:
+                await self._set_destinations(self._row(name), destinations)
         return self.channel(name)
 
     async def delete_channel(self, name: str) -> None:
@@ -113,6 +116,15 @@ class Control:
         async with self._changing:
             await self._change_key(self._row(name), new_key())
         return self.channel(name)
+
+    def _free_key(self, name: str, text: str | None) -> Secret | None:
+        """``text`` as a key channel ``name`` may have. Raises ConflictError when it already opens something else."""
+        if text is None:
+            return None
+        key = Secret(text)
+        if any(key == row.read_key or (key == row.stream_key and row.name != name) for row in self._rows.values()):
+            raise ConflictError(f"the stream key for {name} is in use already; choose another, or leave it out")
+        return key
 
     async def _change_key(self, row: ChannelRow, key: Secret) -> None:
         if key == row.stream_key:
@@ -145,7 +157,7 @@ class Control:
             row = self._row(channel)
             if any(item.name == wanted.name for item in row.destinations):
                 raise ConflictError(f"channel {channel} already has a destination {wanted.name}")
-            await self._set_destinations(row, (*row.destinations, *_destinations([wanted])))
+            await self._set_destinations(row, (*row.destinations, *prepared([wanted])))
         return self.destination(channel, wanted.name)
 
     async def change_destination(
@@ -155,16 +167,7 @@ class Control:
         async with self._changing:
             row = self._row(channel)
             before = self._destination(row, name)
-            after = replace(
-                before,
-                platform=before.platform if change.platform is None else change.platform,
-                url=before.url if change.url is None else change.url,
-                key=before.key if change.key is None else Secret(change.key),
-                enabled=before.enabled if change.enabled is None else change.enabled,
-            )
-            if change.platform is not None and change.platform != before.platform and change.url is None:
-                after = replace(after, url="")
-            after = _complete(after)
+            after = changed(before, change)
             await self._set_destinations(row, [after if item is before else item for item in row.destinations])
         return self.destination(channel, name)
 
@@ -191,37 +194,51 @@ class Control:
     # --- declarative ------------------------------------------------------------------------------------------
 
     async def apply(self, document: models.Document) -> models.Changes:
-        """Make the channels named in ``document`` as it says. Everything is checked before anything is changed."""
+        """Make the channels named in ``document`` as it says.
+
+        Everything is checked before anything is changed. Raises ConflictError or InvalidError.
+        """
         names = [wanted.name for wanted in document.channels]
         if len(set(names)) < len(names):
             raise InvalidError("a channel is named twice in the document")
-        prepared = [(wanted, _destinations(wanted.destinations)) for wanted in document.channels]
+        keys = [wanted.stream_key for wanted in document.channels if wanted.stream_key is not None]
+        if len(set(keys)) < len(keys):
+            raise InvalidError("two channels have the same stream key in the document")
+        ready = [(wanted, prepared(wanted.destinations)) for wanted in document.channels]
+        async with self._changing:
+            for wanted in document.channels:
+                self._free_key(wanted.name, wanted.stream_key)
+            return models.Changes(changes=await self._apply(ready, document.prune))
+
+    async def _apply(
+        self, ready: Sequence[tuple[models.NewChannel, Sequence[DestinationRow]]], prune: bool
+    ) -> list[str]:
         changes: list[str] = []
-        for wanted, destinations in prepared:
-            if wanted.name not in self._rows:
-                await self.create_channel(wanted)
+        for wanted, destinations in ready:
+            row = self._rows.get(wanted.name)
+            if row is None:
+                await self._create(wanted, destinations)
                 changes.append(f"channel {wanted.name} created")
                 continue
-            async with self._changing:
+            if wanted.stream_key is not None and Secret(wanted.stream_key) != row.stream_key:
+                await self._change_key(row, Secret(wanted.stream_key))
+                changes.append(f"channel {wanted.name}: stream key changed")
                 row = self._row(wanted.name)
-                if wanted.stream_key is not None and Secret(wanted.stream_key) != row.stream_key:
-                    await self._change_key(row, Secret(wanted.stream_key))
-                    changes.append(f"channel {wanted.name}: stream key changed")
-                    row = self._row(wanted.name)
-                if destinations != row.destinations:
-                    await self._set_destinations(row, destinations)
-                    changes.append(f"channel {wanted.name}: destinations changed")
-        if document.prune:
+            if destinations != row.destinations:
+                await self._set_destinations(row, destinations)
+                changes.append(f"channel {wanted.name}: destinations changed")
+        if prune:
+            names = {wanted.name for wanted, _ in ready}
             for name in [name for name in self._rows if name not in names]:
-                await self.delete_channel(name)
+                await self._delete(name)
                 changes.append(f"channel {name} deleted")
-        return models.Changes(changes=changes)
+        return changes
 
     # --- recordings -------------------------------------------------------------------------------------------
 
-    async def recordings(self, channel: str | None = None) -> list[models.RecordingView]:
+    async def recordings(self, channel: str | None = None, limit: int = 1000) -> list[models.RecordingView]:
         """Newest first."""
-        return [_recording(row) for row in await self._database.recordings.newest(channel)]
+        return [_recording(row) for row in await self._database.recordings.newest(channel, limit)]
 
     async def recording(self, recording_id: str) -> models.RecordingView:
         """Raises NotFoundError."""
@@ -296,32 +313,6 @@ class Control:
             ],
             recording=self._archive.recording_of(row.name) if self._archive is not None else None,
         )
-
-
-def _complete(row: DestinationRow) -> DestinationRow:
-    """With the platform's own URL where none is given. Raises InvalidError that says what is missing."""
-    platform = PLATFORMS[row.platform]
-    if not row.url:
-        if not platform.url:
-            raise InvalidError(f"{platform.label} gives no fixed address: add the URL. It is here: {platform.key_help}")
-        row = replace(row, url=platform.url)
-    if not row.key and platform.name != "custom":
-        raise InvalidError(f"{platform.label} needs a stream key. It is here: {platform.key_help}")
-    return row
-
-
-def _destinations(wanted: Sequence[models.NewDestination]) -> tuple[DestinationRow, ...]:
-    names = [item.name for item in wanted]
-    if len(set(names)) < len(names):
-        raise InvalidError("two destinations of a channel have the same name")
-    return tuple(
-        _complete(
-            DestinationRow(
-                name=item.name, url=item.url, key=Secret(item.key), platform=item.platform, enabled=item.enabled
-            )
-        )
-        for item in wanted
-    )
 
 
 def _publisher(info: PublisherInfo) -> models.PublisherView:

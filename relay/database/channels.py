@@ -84,12 +84,31 @@ class ChannelsRepo:
             for row in connection.execute(sa.select(channels).order_by(channels.c.name)).mappings()
         ]
 
-    async def create(self, name: str, stream_key: Secret, read_key: Secret, options: dict[str, Any]) -> ChannelRow:
-        """A new channel. Raises ConflictError when name or key is taken."""
-        row = ChannelRow(name=name, created_at=time.time(), stream_key=stream_key, read_key=read_key, options=options)
+    async def create(
+        self,
+        name: str,
+        stream_key: Secret,
+        read_key: Secret,
+        options: dict[str, Any],
+        places: Sequence[DestinationRow] = (),
+    ) -> ChannelRow:
+        """A new channel with its destinations. Raises ConflictError when name or key is taken."""
+        row = ChannelRow(
+            name=name,
+            created_at=time.time(),
+            stream_key=stream_key,
+            read_key=read_key,
+            options=options,
+            destinations=tuple(places),
+        )
         values = {"name": name, "created_at": row.created_at, "options": options, **self._keys(row)}
+
+        def add(connection: sa.Connection) -> None:
+            connection.execute(sa.insert(channels).values(values))
+            self._replace(connection, name, places)
+
         try:
-            await self._run(lambda connection: connection.execute(sa.insert(channels).values(values)))
+            await self._run(add)
         except sa.exc.IntegrityError as error:
             raise ConflictError(f"there is already a channel {name}, or another channel has this key") from error
         return row
@@ -114,6 +133,10 @@ class ChannelsRepo:
 
     async def set_destinations(self, channel: str, rows: Sequence[DestinationRow]) -> None:
         """Make ``rows``, in this order, the channel's destinations."""
+        await self._run(lambda connection: self._replace(connection, channel, rows))
+
+    def _replace(self, connection: sa.Connection, channel: str, rows: Sequence[DestinationRow]) -> None:
+        connection.execute(sa.delete(destinations).where(destinations.c.channel == channel))
         values = [
             {
                 "channel": channel,
@@ -128,13 +151,8 @@ class ChannelsRepo:
             }
             for position, row in enumerate(rows)
         ]
-
-        def replace(connection: sa.Connection) -> None:
-            connection.execute(sa.delete(destinations).where(destinations.c.channel == channel))
-            if values:
-                connection.execute(sa.insert(destinations), values)
-
-        await self._run(replace)
+        if values:
+            connection.execute(sa.insert(destinations), values)
 
     def _keys(self, row: ChannelRow) -> dict[str, Any]:
         return {

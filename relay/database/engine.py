@@ -1,6 +1,7 @@
 """Database: one SQLAlchemy engine, one thread that runs every statement, transactions shared by what waits together."""
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -35,7 +36,7 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        url = settings.database or f"sqlite:///{(settings.data_dir / 'relay.db').resolve()}"
+        url = settings.database or f"sqlite:///{_own_file(settings.data_dir / 'relay.db')}"
         self.cipher = Cipher(settings.data_dir / "secret.key")
         self.channels = ChannelsRepo(self.run, self.cipher)
         self.recordings = RecordingsRepo(self.run)
@@ -104,6 +105,12 @@ class Database:
             return
         for future, result in done:
             future.set_result(result)
+
+
+def _own_file(path: Path) -> Path:
+    """``path``, made if need be, for its owner's eyes only; SQLite gives the files beside it the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    return path.resolve()
 
 
 def _open(url: str) -> sa.Engine:

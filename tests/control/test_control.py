@@ -116,3 +116,61 @@ async def test_apply_changes_only_what_differs(app: App) -> None:
     assert (await app.control.apply(document)).changes == []
     pruned = models.Document(channels=[models.NewChannel(name="new")], prune=True)
     assert (await app.control.apply(pruned)).changes == ["channel demo deleted"]
+
+
+async def test_a_change_that_fails_in_part_changes_nothing(app: App) -> None:
+    before = app.control.channels()
+    twice = [destination("a"), destination("a")]
+    with pytest.raises(InvalidError, match="same name"):
+        await app.control.change_channel("demo", models.ChannelChange(stream_key="k" * 30, destinations=twice))
+    key = "k" * 30
+    clashes = [
+        [models.NewChannel(name="one", stream_key=key), models.NewChannel(name="two", stream_key=key)],
+        [models.NewChannel(name="one"), models.NewChannel(name="two", stream_key=before[0].stream_key)],
+        [models.NewChannel(name="one"), models.NewChannel(name="two", destinations=twice)],
+    ]
+    for channels in clashes:
+        with pytest.raises((ConflictError, InvalidError)):
+            await app.control.apply(models.Document(channels=channels))
+    assert app.control.channels() == before
+    assert await app.database.channels.all() == list(app.control._rows.values())
+
+
+async def test_no_key_opens_two_things(app: App) -> None:
+    read_key = app.control.channel("demo").read_key
+    for attempt in (
+        app.control.change_channel("demo", models.ChannelChange(stream_key=read_key)),
+        app.control.create_channel(models.NewChannel(name="rally", stream_key=read_key)),
+    ):
+        with pytest.raises(ConflictError, match="in use"):
+            await attempt
+
+
+async def test_a_key_given_in_the_url_is_kept_as_a_key(app: App) -> None:
+    """Not in the clear in the database; a new URL brings a new key along."""
+    whole = models.NewDestination(name="d", url="rtmp://h.example/app/first-key?token=abc", enabled=False)
+    view = await app.control.add_destination("demo", whole)
+    assert view.url == "rtmp://h.example/app"
+
+    async def stored() -> tuple[str, str]:
+        (row,) = (await app.database.channels.all())[0].destinations
+        return row.url, row.key.reveal()
+
+    assert await stored() == ("rtmp://h.example/app", "first-key?token=abc")
+    change = models.DestinationChange(url="rtmp://h.example/app/second-key")
+    await app.control.change_destination("demo", "d", change)
+    assert await stored() == ("rtmp://h.example/app", "second-key")
+    await app.control.change_destination("demo", "d", models.DestinationChange(enabled=True))
+    assert await stored() == ("rtmp://h.example/app", "second-key")
+    demo = models.NewChannel(
+        name="demo", destinations=[models.NewDestination(name="d", url="rtmp://h.example/app/second-key")]
+    )
+    assert (await app.control.apply(models.Document(channels=[demo]))).changes == []
+    with pytest.raises(InvalidError, match="no stream key"):
+        await app.control.add_destination("demo", models.NewDestination(name="e", url="rtmp://h.example/app"))
+
+
+async def test_changes_asked_for_at_the_same_time_are_made_one_after_the_other(app: App) -> None:
+    document = models.Document(channels=[models.NewChannel(name="rally", destinations=[destination("a")])])
+    done = await asyncio.gather(*(app.control.apply(document) for _ in range(5)))
+    assert sorted(len(item.changes) for item in done) == [0, 0, 0, 0, 1]

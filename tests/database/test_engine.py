@@ -141,3 +141,11 @@ def test_after_closing_it_says_so(tmp_path: Path) -> None:
     assert last.done()
     with pytest.raises(RelayError, match="closed"):
         database.submit(_insert("too late"))
+
+
+def test_files_of_the_database_are_for_its_owner_only(tmp_path: Path) -> None:
+    database = Database(Settings(data_dir=tmp_path))
+    database.submit(_insert("a")).result()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    database.close()
+    assert modes == dict.fromkeys(["relay.db", "relay.db-shm", "relay.db-wal", "secret.key"], 0o600)
