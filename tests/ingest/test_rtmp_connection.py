@@ -1,6 +1,7 @@
 """One publisher or player at the door: admitted or told why not, taken over, timed out, acknowledged."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 
 from relay.app import App
 from relay.hub import StreamState
+from relay.protocol.rtmp.state import ClientState
 from tests.ingest.test_rtmp import publish_url
+from tests.protocol.rtmp.peers import make_client
 from tests.support.app import running_app
 from tests.support.clips import H264, make
 from tests.support.publisher import Publisher, Refused
@@ -132,3 +135,44 @@ async def test_a_revoked_key_ends_its_publisher_at_once(app: App, clip: Path) ->
     assert publisher.ended is not None
     assert "key was changed" in publisher.ended
     await publisher.abort()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [("FMLE/3.0 (compatible; Lavf59.27.100)", False), ("Larix/1.3.0", True)],
+)
+async def test_ffmpeg_is_not_told_what_it_would_not_read(
+    app: App, clip: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, told: bool
+) -> None:
+    """ffmpeg closes over an unread Acknowledgement, which resets the connection and loses its last frames."""
+    monkeypatch.setattr("relay.protocol.rtmp.client.FLASH_VERSION", encoder)
+    async with Publisher(publish_url(app)) as publisher:
+        await publisher.send(clip, until_ms=2000)
+        await asyncio.sleep(0.3)
+        assert (publisher.acknowledged > 0) is told
+
+
+async def test_a_player_that_reads_nothing_is_dropped_and_the_publisher_does_not_notice(
+    tmp_path: Path, clip: Path
+) -> None:
+    limits = {"write_stall_s": 0.5, "backlog_bytes": 100_000}
+    async with running_app(tmp_path, limits=limits, archive={"store": "off"}) as app:
+        channel = app.control.channel("demo")
+        async with Publisher(publish_url(app)) as publisher:
+            await publisher.send(clip, speed=None, until_ms=1000)
+            await until(lambda: app.hub.stream("demo").seq > 0)
+            with socket.socket() as stuck:
+                stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                stuck.connect(("127.0.0.1", app.ingest.ports[0]))
+                player = make_client("play", stream_name=f"demo?key={channel.read_key}")
+                while player.state is not ClientState.LIVE:
+                    stuck.sendall(player.data_to_send())
+                    player.receive(await asyncio.to_thread(stuck.recv, 4096), 0.0)
+                assert app.hub.stream("demo").readers == 1
+                for step in range(1, 60):
+                    await publisher.send(clip, speed=None, offset_ms=step * 12_100)
+                    if not app.hub.stream("demo").readers:
+                        break
+                    await asyncio.sleep(0.1)
+                assert app.hub.stream("demo").readers == 0
+            assert publisher.ended is None
