@@ -52,17 +52,14 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._opened_at = loop.time()
         self._handshaken_at: float | None = None
         self._media_at: float | None = None
-        self._stalled = False
-        self._parked = False
-        self._ending = False
+        self._paused_at: float | None = None
+        self._stalled = self._parked = self._ending = False
         self._connection = ServerConnection(nonce=os.urandom(3072), now=loop.time(), limits=door.limits)
-        self._app = ""
-        self._encoder = ""
+        self._app = self._encoder = ""
         self._lease: Lease | None = None
         self._depacketizer: Depacketizer | None = None
         self._awaiting: deque[tuple[int, int]] = deque()  # (stream seq, byte count) not yet durable
-        self._ackable = 0
-        self._acknowledged = 0
+        self._ackable = self._acknowledged = 0  # bytes
         self._acknowledged_at = loop.time()
         self._ack_every_s = ACK_EVERY_S
         self._subscription: Subscription | None = None
@@ -123,10 +120,12 @@ class RtmpConnection(asyncio.BufferedProtocol):
             log.info("connection ended", address=self._address, reason=reason)
 
     def pause_writing(self) -> None:
+        self._paused_at = self._loop.time()
         if self._subscription is not None:
             self._subscription.pause()
 
     def resume_writing(self) -> None:
+        self._paused_at = None
         if self._subscription is not None:
             self._subscription.resume()
 
@@ -348,7 +347,9 @@ class RtmpConnection(asyncio.BufferedProtocol):
                 self._door.stats.limit_hits["handshake"] += 1
                 self.end(f"no RTMP handshake and connect within {limits.handshake_s:g} s", clean=False)
         elif self._subscription is not None:
-            return
+            if self._paused_at is not None and now - self._paused_at > limits.write_stall_s:
+                log.info("player dropped: it reads nothing", address=self._address)
+                self.abort()
         elif self._media_at is None:
             if now - self._opened_at > limits.first_media_s:
                 self._door.stats.limit_hits["first_media"] += 1
@@ -360,9 +361,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
                 self.end(f"no media for {limits.media_closed_s:g} s", clean=False)
             elif silent_s > limits.media_stalled_s and not self._stalled:
                 self._stalled = True
-                log.warning(
-                    "stalled: connected, but no media", channel=self._lease.stream.name, seconds=round(silent_s, 1)
-                )
+                log.warning("stalled: connected, but no media", channel=self._lease.stream.name)
                 self._lease.stalled()
             elif not self._parked:
                 self._acknowledge(now)
