@@ -113,6 +113,7 @@ class LimitSettings(Section):
     connections_per_address: int = Field(50, ge=1)
     auth_failures_per_minute: int = Field(10, ge=1)
     http_body_bytes: int = Field(1024 * 1024, ge=1024)
+    http_deadline_s: float = Field(10.0, gt=0)
     shutdown_s: float = Field(10.0, gt=0)
 
 

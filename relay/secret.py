@@ -18,7 +18,7 @@ class Secret:
 
     def digest(self) -> str:
         """SHA-256 of the text in hex: what keys are looked up by."""
-        return hashlib.sha256(self._text.encode()).hexdigest()
+        return hashlib.sha256(_bytes(self._text)).hexdigest()
 
     def __str__(self) -> str:
         return "********"
@@ -32,10 +32,15 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._text.encode(), other._text.encode())
+        return hmac.compare_digest(_bytes(self._text), _bytes(other._text))
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
+
+
+def _bytes(text: str) -> bytes:
+    """Also of what strangers send: bytes that were no text arrive as lone surrogates."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def new_key(bits: int = 160) -> Secret:

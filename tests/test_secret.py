@@ -35,3 +35,11 @@ def test_new_keys_differ_and_carry_at_least_128_bits() -> None:
 
 def test_the_digest_is_sha_256() -> None:
     assert Secret("abc").digest().startswith("ba7816bf8f01cfea")
+
+
+def test_what_is_no_text_is_compared_all_the_same() -> None:
+    """Bytes that are not UTF-8 reach us as lone surrogates."""
+    stray = b"\xff\xfe".decode("utf-8", "surrogateescape")
+    assert Secret(stray) != Secret("key")
+    assert Secret(stray) == Secret(stray)
+    assert Secret(stray).digest() != Secret("key").digest()

@@ -252,6 +252,11 @@ class Control:
             raise NotFoundError(f"nothing has been recorded on {channel} yet")
         return rows[0].id
 
+    def may_play(self, channel: str, key: str) -> bool:
+        """Whether ``key`` is the read key of ``channel``."""
+        row = self._rows.get(channel)
+        return row is not None and Secret(key) == row.read_key
+
     # --- inside -----------------------------------------------------------------------------------------------
 
     def _row(self, name: str) -> ChannelRow:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from relay.control import Control, models
 from relay.errors import InvalidError
-from relay.web.routes import Route
+from relay.web.routes import Route, receive
 
 Model = TypeVar("Model", bound=BaseModel)
 BASE = "/api/v1"
@@ -18,7 +18,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
     if request.content_type != "application/json":
         raise InvalidError("send JSON, with Content-Type: application/json")
     try:
-        return model.model_validate_json(await request.read())
+        return model.model_validate_json(await receive(request))
     except ValidationError as error:
         found = [f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in error.errors()]
         raise InvalidError("; ".join(found)) from error

@@ -9,10 +9,12 @@ from aiohttp import web
 from relay.control import Control
 from relay.egress.platforms import PLATFORMS
 from relay.secret import Secret
+from relay.web.routes import receive
 
 COOKIE = "relay_session"
 SESSION_S = 12 * 3600
 FAILURES, WINDOW_S = 10, 60.0
+RECORDINGS = 50
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("relay.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
@@ -26,7 +28,7 @@ class Console:
         self._token = token
         self._secure = secure
         self._sessions: dict[str, float] = {}
-        self._failures: list[float] = []
+        self._failures: dict[str, list[float]] = {}  # times of wrong tokens by address
 
     def register(self, app: web.Application) -> None:
         app.router.add_get("/", self.home)
@@ -45,11 +47,11 @@ class Console:
     async def home(self, request: web.Request) -> web.Response:
         if not self.allows(request):
             return _see("/sign-in")
-        recordings = await self._control.recordings()
+        recordings = await self._control.recordings(limit=RECORDINGS)
         return _page(
             "home.html",
             channels=self._control.channels(),
-            recordings=recordings[:50],
+            recordings=recordings,
             platforms=list(PLATFORMS.values()),
         )
 
@@ -63,12 +65,15 @@ class Console:
 
     async def sign_in(self, request: web.Request) -> web.Response:
         now = time.monotonic()
-        self._failures = [at for at in self._failures if now - at < WINDOW_S]
-        if len(self._failures) >= FAILURES:
+        recent = ((address, [at for at in times if now - at < WINDOW_S]) for address, times in self._failures.items())
+        self._failures = {address: times for address, times in recent if times}
+        address = request.remote or ""
+        if len(self._failures.get(address, ())) >= FAILURES:
             return _page("sign_in.html", status=429, error="Too many wrong tokens. Wait a minute, then try again.")
+        await receive(request)
         form = await request.post()
         if Secret(str(form.get("token", "")).strip()) != self._token:
-            self._failures.append(now)
+            self._failures.setdefault(address, []).append(now)
             wrong = "That is not the admin token. It is in the file admin.token in the relay's data directory."
             return _page("sign_in.html", status=403, error=wrong)
         self._sessions = {key: expires for key, expires in self._sessions.items() if expires > now}

@@ -70,10 +70,16 @@ class Playback:
                 method="GET",
                 path="/live/{name}/index.m3u8",
                 handler=self.live,
-                summary="The channel's running (or else newest) recording as an HLS playlist",
+                summary="The channel's running (or else newest) recording as HLS; its read key opens it, too",
                 content_type=PLAYLIST,
+                query=("key",),
             ),
         ]
+
+    def allows(self, request: web.Request) -> bool:
+        """Whether the request is for a channel's own address and carries the channel's read key."""
+        name, key = request.match_info.get("name", ""), request.query.get("key", "")
+        return request.path.startswith("/live/") and self._control.may_play(name, key)
 
     async def playlist(self, request: web.Request) -> web.Response:
         return await self._playlist(request.match_info["id"], "")

@@ -1,5 +1,6 @@
 """The route table: what the API serves, who may, and what it looks like; the OpenAPI document is drawn from it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,18 @@ from pydantic.json_schema import models_json_schema
 from relay import __version__
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+DEADLINE_S = web.AppKey("deadline_s", float)
+
+
+async def receive(request: web.Request) -> bytes:
+    """The whole body. Raises HTTPException when it is compressed, too long, or slower than the deadline."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise web.HTTPUnsupportedMediaType
+    try:
+        async with asyncio.timeout(request.config_dict[DEADLINE_S]):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """WebServer: listens for HTTP, lets in who may, and turns errors into answers that say what to do."""
 
+import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +18,7 @@ from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.console import Console
 from relay.web.playback import Links, Playback
-from relay.web.routes import Handler, Route, openapi
+from relay.web.routes import DEADLINE_S, Handler, Route, openapi
 
 log = structlog.get_logger("relay.web")
 
@@ -27,6 +28,13 @@ _STATUS: dict[type[RelayError], tuple[int, str]] = {
     ConflictError: (409, "conflict"),
     InvalidError: (422, "invalid"),
     StoreError: (502, "store"),
+}
+_WORDS = {
+    404: "there is nothing here",
+    405: "this address does not take that method",
+    408: "the request came too slowly",
+    413: "the request is too long",
+    415: "send the request uncompressed",
 }
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
@@ -58,16 +66,19 @@ class WebServer:
         self._console = Console(
             control, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
         )
+        self._playback = Playback(control, archive, self._links)
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         self.routes = [
             *Api(control).routes(),
-            *Playback(control, archive, self._links).routes(),
+            *self._playback.routes(),
             Route(
                 method="GET",
                 path="/metrics",
                 handler=self.metrics,
                 summary="Prometheus metrics",
-                public=True,
+                public=_is_loopback(split_address(settings.http.listen)[0]),
                 content_type="text/plain",
             ),
             Route(method="GET", path="/healthz", handler=self.healthz, summary="Is the process alive", public=True),
@@ -82,6 +93,7 @@ class WebServer:
             client_max_size=settings.limits.http_body_bytes,
             logger=_Quiet(),  # type: ignore[arg-type]
         )
+        self.app[DEADLINE_S] = settings.limits.http_deadline_s
         for route in self.routes:
             self.app.router.add_route(
                 route.method, route.path, route.handler if route.public else self._closed(route.handler)
@@ -91,10 +103,6 @@ class WebServer:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the address is taken."""
-        self._runner = web.AppRunner(
-            self.app, access_log=None, handle_signals=False, keepalive_timeout=30, shutdown_timeout=1.0
-        )
-        await self._runner.setup()
         http = self._settings.http
         host, port = split_address(http.listen)
         if http.tls_certificate is None and not http.behind_proxy and not _is_loopback(host):
@@ -103,22 +111,63 @@ class WebServer:
                 "http.tls_key, or set http.behind_proxy if a proxy in front does TLS, or listen on 127.0.0.1"
             )
         tls = server_tls(http.tls_certificate, http.tls_key, "http") if http.tls_certificate is not None else None
+        self._runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=30,
+            shutdown_timeout=1.0,
+            lingering_time=1.0,
+            auto_decompress=False,
+        )
+        await self._runner.setup()
+        deadline_s = self._settings.limits.http_deadline_s
         try:
-            await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._connect,
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else deadline_s,
+                reuse_address=True,
+            )
         except OSError as error:
             raise ConfigError(
                 f"cannot listen for HTTP on {self._settings.http.listen}: {error.strerror or error}; "
                 "set RELAY_HTTP__LISTEN (or http.listen in the settings file) to a free address"
             ) from error
 
+    def _connect(self) -> asyncio.BaseProtocol:
+        """A connection's protocol; closed when its first request does not come in time."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        handler = self._runner.server()
+        loop = asyncio.get_running_loop()
+        self._silent[handler] = loop.call_later(self._settings.limits.http_deadline_s, self._close_silent, handler)
+        return handler
+
+    def _close_silent(self, handler: web.RequestHandler) -> None:
+        del self._silent[handler]
+        handler.force_close()
+
+    def _heard(self, request: web.Request) -> None:
+        timer = self._silent.pop(request.protocol, None)
+        if timer is not None:
+            timer.cancel()
+
     @property
     def port(self) -> int:
         """The port in use: what was asked for, or what the system chose for port 0."""
-        assert self._runner is not None
-        port: int = self._runner.addresses[0][1]
+        assert self._listener is not None
+        port: int = self._listener.sockets[0].getsockname()[1]
         return port
 
     async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        for timer in self._silent.values():
+            timer.cancel()
+        self._silent.clear()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -143,19 +192,21 @@ class WebServer:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and Secret(shown.strip()) == self._token:
             return True
-        return self._links.allows(request) or self._console.allows(request)
+        return self._links.allows(request) or self._playback.allows(request) or self._console.allows(request)
 
     @web.middleware
     async def _guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        self._heard(request)
         try:
             response = await handler(request)
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            words = {404: "there is nothing here", 405: "this address does not take that method"}
-            response = _error(error.status, "http", words.get(error.status, error.reason))
+            response = _error(error.status, "http", _WORDS.get(error.status, error.reason))
+        except (ConnectionError, web.RequestPayloadError):
+            response = _error(400, "http", "the request broke off")  # most likely nobody is there to read it
         except RelayError as error:
             status, code = _STATUS.get(type(error), (500, "error"))
             response = _error(status, code, str(error))

@@ -54,6 +54,14 @@ async def test_the_channels_own_address_plays_its_newest_recording(app: App, bro
     assert status == 200
     assert f"/api/v1/recordings/{recording}/" in playlist
     assert (await browser.ask("GET", "/live/demo/index.m3u8", token=""))[0] == 401
+    view = app.control.channel("demo")
+    for key in ("wrong", view.stream_key, "%ff"):
+        assert (await browser.ask("GET", f"/live/demo/index.m3u8?key={key}", token=""))[0] == 401
+    assert (await browser.ask("GET", f"/api/v1/channels?key={view.read_key}", token=""))[0] == 401
+    address = f"{browser.base}/live/demo/index.m3u8?key={view.read_key}"
+    command = ["ffmpeg", "-v", "error", "-i", address, "-f", "null", "-"]
+    played = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    assert (played.returncode, played.stderr) == (0, "")
 
 
 async def test_names_never_become_paths(browser: Browser) -> None:

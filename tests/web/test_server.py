@@ -1,12 +1,17 @@
 """WebServer: who is let in, how errors read, what is public; every route of the API document is tried."""
 
+import asyncio
+import gzip
 from pathlib import Path
 
 import pytest
+import structlog
 
 from relay.app import App
-from relay.config import Settings
+from relay.config import HttpSettings, Settings
 from relay.errors import ConfigError
+from relay.secret import Secret
+from relay.web.server import WebServer
 from tests.support.app import Browser, browsing, running_app
 
 
@@ -73,3 +78,71 @@ async def test_a_taken_port_is_named_with_its_setting(app: App, tmp_path: Path) 
         async with running_app(tmp_path / "other", http={"listen": taken}):
             pass
     assert Settings(data_dir=tmp_path).http.listen == "127.0.0.1:8080"
+
+
+async def raw(app: App, sent: bytes, within: float = 10.0) -> bytes:
+    """What the server answers to these bytes until it closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.web.port)
+    try:
+        writer.write(sent)
+        return await asyncio.wait_for(reader.read(), within)
+    finally:
+        writer.close()
+
+
+async def test_a_slow_request_does_not_hold_its_connection(tmp_path: Path) -> None:
+    async with running_app(tmp_path, limits={"http_deadline_s": 0.3}) as app, browsing(app) as browser:
+        assert await raw(app, b"") == b""
+        assert await raw(app, b"GET /healthz HTTP/1.1\r\nHo") == b""
+        begun = (
+            "POST /api/v1/channels HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
+            f"Connection: close\r\nAuthorization: Bearer {browser.token}\r\n\r\n{{"
+        )
+        assert b" 408 " in await raw(app, begun.encode())
+        assert not app.web._silent
+        await asyncio.sleep(0.4)
+        assert (await browser.ask("GET", "/healthz"))[0] == 200
+
+
+async def test_a_compressed_body_is_refused(browser: Browser) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"name": "rally"}')
+    status, error, _ = await browser.ask("POST", "/api/v1/channels", data=body, headers=headers)
+    assert (status, "uncompressed" in error["error"]["message"]) == (415, True)
+    assert (await browser.ask("GET", "/api/v1/channels/rally"))[0] == 404
+
+
+async def test_a_client_that_goes_away_is_no_fault_of_ours(app: App, browser: Browser) -> None:
+    begun = (
+        "POST /api/v1/channels HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
+        f"Authorization: Bearer {browser.token}\r\n\r\n{{"
+    )
+    with structlog.testing.capture_logs() as logs:
+        _, writer = await asyncio.open_connection("127.0.0.1", app.web.port)
+        writer.write(begun.encode())
+        await asyncio.sleep(0.1)
+        writer.close()
+        await asyncio.sleep(0.1)
+    assert logs == []
+
+
+@pytest.mark.parametrize("where", ["Authorization: Bearer \xff\xfe", "Cookie: relay_session=\xff", "X: \xff"])
+async def test_bytes_that_are_no_text_open_nothing_and_break_nothing(app: App, where: str) -> None:
+    request = (
+        b"GET /api/v1/channels HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + where.encode("latin-1") + b"\r\n\r\n"
+    )
+    answer = await raw(app, request)
+    assert answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 400")), answer
+
+
+def test_metrics_want_the_token_where_the_outside_can_ask(tmp_path: Path) -> None:
+    def public(settings: Settings) -> bool:
+        server = WebServer(
+            settings, None, None,  # type: ignore[arg-type]
+            token=Secret("t"), sign=str, metrics=lambda: (b"", "text/plain"), problems=list,
+        )  # fmt: skip
+        return next(route.public for route in server.routes if route.path == "/metrics")
+
+    assert public(Settings(data_dir=tmp_path))
+    outside = Settings(data_dir=tmp_path, http=HttpSettings(listen="0.0.0.0:8080", behind_proxy=True))
+    assert not public(outside)
