@@ -3,6 +3,7 @@
 import json
 import sys
 import tomllib
+from getpass import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ app.add_typer(recording_app, name="recording")
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Settings file (TOML).")]
-out = Console()
+out = Console(markup=False)
 
 
 class Chosen:
@@ -72,7 +73,7 @@ def apply(file: Path, prune: Annotated[bool, typer.Option(help="Delete channels 
         document = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidError(f"{file}: {error}") from error
-    answer = Chosen.client().call("POST", "/apply", {"prune": prune, **document})
+    answer = Chosen.client().call("POST", "apply", body={"prune": prune, **document})
     for change in answer["changes"]:
         out.print(change, highlight=False)
     if not answer["changes"]:
@@ -92,7 +93,7 @@ def doctor(as_json: Json = False) -> None:
     else:
         table = Table("", "check", "finding", box=None)
         for item in findings:
-            table.add_row("[green]ok[/]" if item.ok else "[red]no[/]", item.check, item.finding)
+            _add(table, "ok" if item.ok else "no", item.check, item.finding)
         out.print(table)
     if not all(item.ok for item in findings):
         raise typer.Exit(1)
@@ -111,13 +112,13 @@ def channel_add(
     body: dict[str, Any] = {"name": name}
     if key:
         body["stream_key"] = _secret(key)
-    _show_channel(Chosen.client().call("POST", "/channels", body), as_json)
+    _show_channel(Chosen.client().call("POST", "channels", body=body), as_json)
 
 
 @channel_app.command("list")
 def channel_list(as_json: Json = False) -> None:
     """Every channel at a glance."""
-    answer = Chosen.client().call("GET", "/channels")
+    answer = Chosen.client().call("GET", "channels")
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -127,8 +128,13 @@ def channel_list(as_json: Json = False) -> None:
         live = sum(item["state"] == "live" for item in channel["destinations"])
         media = ", ".join(_track(track) for track in channel["tracks"])
         where = publisher["address"] if publisher else "-"
-        table.add_row(
-            channel["name"], channel["state"], where, media or "-", f"{live} of {len(channel['destinations'])} live"
+        _add(
+            table,
+            channel["name"],
+            channel["state"],
+            where,
+            media or "-",
+            f"{live} of {len(channel['destinations'])} live",
         )
     out.print(table)
 
@@ -136,20 +142,20 @@ def channel_list(as_json: Json = False) -> None:
 @channel_app.command("show")
 def channel_show(name: str, as_json: Json = False) -> None:
     """One channel with its keys and destinations."""
-    _show_channel(Chosen.client().call("GET", f"/channels/{name}"), as_json)
+    _show_channel(Chosen.client().call("GET", "channels", name), as_json)
 
 
 @channel_app.command("remove")
 def channel_remove(name: str) -> None:
     """Delete a channel; its stream ends, its keys stop working, its recordings stay."""
-    Chosen.client().call("DELETE", f"/channels/{name}")
+    Chosen.client().call("DELETE", "channels", name)
     out.print(f"channel {name} removed", highlight=False)
 
 
 @channel_app.command("rotate-key")
 def channel_rotate_key(name: str, as_json: Json = False) -> None:
     """Give a channel a new stream key; the old one stops working at once."""
-    _show_channel(Chosen.client().call("POST", f"/channels/{name}/rotate-key"), as_json)
+    _show_channel(Chosen.client().call("POST", "channels", name, "rotate-key"), as_json)
 
 
 # --- destinations ----------------------------------------------------------------------------------------------------
@@ -166,37 +172,36 @@ def destination_add(
 ) -> None:
     """Restream CHANNEL to a place called NAME, at once if it is live."""
     body = {"name": name, "url": url, "key": _secret(key), "platform": platform}
-    _show_destinations([Chosen.client().call("POST", f"/channels/{channel}/destinations", body)], as_json)
+    _show_destination(Chosen.client().call("POST", "channels", channel, "destinations", body=body), as_json)
 
 
 @destination_app.command("list")
 def destination_list(channel: str, as_json: Json = False) -> None:
     """The destinations of CHANNEL and how they are doing."""
-    answer = Chosen.client().call("GET", f"/channels/{channel}/destinations")
-    _show_destinations(answer["destinations"], as_json)
+    answer = Chosen.client().call("GET", "channels", channel, "destinations")
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        _show_destinations(answer["destinations"])
 
 
 @destination_app.command("remove")
 def destination_remove(channel: str, name: str) -> None:
     """Stop restreaming CHANNEL to NAME and forget it."""
-    Chosen.client().call("DELETE", f"/channels/{channel}/destinations/{name}")
+    Chosen.client().call("DELETE", "channels", channel, "destinations", name)
     out.print(f"destination {name} removed from {channel}", highlight=False)
 
 
 @destination_app.command("enable")
 def destination_enable(channel: str, name: str) -> None:
     """Restream to NAME again."""
-    _show_destinations(
-        [Chosen.client().call("PATCH", f"/channels/{channel}/destinations/{name}", {"enabled": True})], False
-    )
+    _enable(channel, name, True)
 
 
 @destination_app.command("disable")
 def destination_disable(channel: str, name: str) -> None:
     """Stop restreaming to NAME, but remember it."""
-    _show_destinations(
-        [Chosen.client().call("PATCH", f"/channels/{channel}/destinations/{name}", {"enabled": False})], False
-    )
+    _enable(channel, name, False)
 
 
 # --- recordings ------------------------------------------------------------------------------------------------------
@@ -207,7 +212,7 @@ def recording_list(
     channel: Annotated[str, typer.Option(help="Only this channel's.")] = "", as_json: Json = False
 ) -> None:
     """Recordings, newest first."""
-    answer = Chosen.client().call("GET", f"/recordings?channel={channel}" if channel else "/recordings")
+    answer = Chosen.client().call("GET", "recordings", channel=channel)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -215,7 +220,8 @@ def recording_list(
     table.columns[0].no_wrap = True  # to be copied whole, however narrow the terminal
     table.columns[0].min_width = 23
     for item in answer["recordings"]:
-        table.add_row(
+        _add(
+            table,
             item["id"],
             item["channel"],
             item["state"],
@@ -230,7 +236,7 @@ def recording_list(
 @recording_app.command("show")
 def recording_show(recording: str, as_json: Json = False) -> None:
     """One recording."""
-    answer = Chosen.client().call("GET", f"/recordings/{recording}")
+    answer = Chosen.client().call("GET", "recordings", recording)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -242,8 +248,21 @@ def recording_show(recording: str, as_json: Json = False) -> None:
 
 
 def _secret(text: str) -> str:
-    """``-`` means standard input, so that keys stay out of the shell's history."""
-    return sys.stdin.readline().strip() if text == "-" else text
+    """``-`` means standard input, so that keys stay out of the shell's history and off the screen."""
+    if text != "-":
+        return text
+    if sys.stdin.isatty():
+        return getpass("Key (it is not shown): ").strip()
+    return sys.stdin.readline().strip()
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*(_plain(cell) for cell in cells))
+
+
+def _plain(text: str) -> str:
+    """What strangers answered, unable to drive the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def _track(track: dict[str, Any]) -> str:
@@ -263,21 +282,32 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
         ("stream key", "stream_key"),
         ("play from", "play_url"),
         ("read key", "read_key"),
-        ("playback", "playback_url"),
         ("recording", "recording"),
     ):
         out.print(f"{label:>12}  {channel[key] or '-'}", highlight=False, soft_wrap=True)
+    playback = f"{channel['playback_url']}?key={channel['read_key']}"
+    out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
     if channel["destinations"]:
-        _show_destinations(channel["destinations"], False)
+        _show_destinations(channel["destinations"])
 
 
-def _show_destinations(destinations: list[dict[str, Any]], as_json: bool) -> None:
+def _enable(channel: str, name: str, enabled: bool) -> None:
+    change = {"enabled": enabled}
+    _show_destination(Chosen.client().call("PATCH", "channels", channel, "destinations", name, body=change), False)
+
+
+def _show_destination(destination: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(destinations[0] if len(destinations) == 1 else {"destinations": destinations}, indent=2))
-        return
+        print(json.dumps(destination, indent=2))
+    else:
+        _show_destinations([destination])
+
+
+def _show_destinations(destinations: list[dict[str, Any]]) -> None:
     table = Table("destination", "platform", "state", "sent", "dropped", "last error", box=None)
     for item in destinations:
-        table.add_row(
+        _add(
+            table,
             item["name"],
             item["platform"],
             item["state"],
@@ -293,5 +323,5 @@ def main() -> None:
     try:
         app()
     except RelayError as error:
-        print(f"relay: {error}", file=sys.stderr)
+        print(f"relay: {_plain(str(error))}", file=sys.stderr)
         raise SystemExit(1) from None

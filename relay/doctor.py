@@ -34,8 +34,10 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     running = _runs(settings)
-    rtmp, http = settings.rtmp.listen, settings.http.listen
-    for name, address in (("rtmp port", rtmp), ("http port", http)):
+    doors = [("rtmp port", settings.rtmp.listen), ("http port", settings.http.listen)]
+    if settings.rtmp.tls_certificate is not None:
+        doors.insert(1, ("rtmps port", settings.rtmp.tls_listen))
+    for name, address in doors:
         host, port = split_address(address)
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +54,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 def _runs(settings: Settings) -> bool:
     try:
-        Client(settings).call("GET", "/channels")
+        Client(settings).call("GET", "channels")
     except RelayError:
         return False
     return True

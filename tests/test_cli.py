@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from relay.control.models import NewDestination
 from tests.support.app import running_app
 
 RELAY = str(Path(sys.executable).with_name("relay"))
@@ -44,6 +45,8 @@ async def test_channels_and_destinations_by_command(tmp_path: Path) -> None:
         assert [channel["name"] for channel in json.loads(out)["channels"]] == ["demo", "rally"]
         code, out, _ = await relay("destination", "list", "rally", data=tmp_path, port=port)
         assert "youtube" in out
+        code, out, _ = await relay("destination", "list", "rally", "--json", data=tmp_path, port=port)
+        assert [item["name"] for item in json.loads(out)["destinations"]] == ["yt"]
         code, out, _ = await relay("channel", "rotate-key", "rally", "--json", data=tmp_path, port=port)
         assert json.loads(out)["stream_key"] == app.control.channel("rally").stream_key
         assert (await relay("channel", "remove", "rally", data=tmp_path, port=port))[0] == 0
@@ -82,3 +85,23 @@ async def test_doctor_and_settings_errors(tmp_path: Path) -> None:
     assert {item["check"] for item in json.loads(out)} >= {"disk", "ffmpeg", "store", "clock"}
     code, _, err = await relay("-c", str(tmp_path / "none.toml"), "serve", data=tmp_path)
     assert (code, "relay.example.toml" in err) == (1, True)
+
+
+async def test_names_that_cannot_be_are_told_in_one_line(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as app:
+        for words in (("show", "a b"), ("show", "é"), ("show", "../x"), ("remove", "x?y"), ("add", "UPPER")):
+            code, out, err = await relay("channel", *words, data=tmp_path, port=app.web.port)
+            assert (code, out, len(err.splitlines())) == (1, "", 1), err
+        assert "lower-case" in err
+
+
+async def test_what_a_platform_says_is_shown_as_text(tmp_path: Path) -> None:
+    """Neither as markup, which may not even be well-formed, nor as commands to the terminal."""
+    said = "[/b] \x1b[2Jgo away [red]"
+    async with running_app(tmp_path) as app:
+        wanted = NewDestination(name="d", url="rtmp://h.example/a", key="k", enabled=False)
+        await app.control.add_destination("demo", wanted)
+        app.egress._channels["demo"]["d"]._supervisor._last_error = said
+        code, out, _ = await relay("destination", "list", "demo", data=tmp_path, port=app.web.port)
+    assert code == 0
+    assert "[/b]  [2Jgo away [red]" in out

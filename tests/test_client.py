@@ -1,36 +1,128 @@
 """The command line's client: the relay's own words when it refuses, and what to do when it is not there."""
 
 import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from relay.client import Client
 from relay.config import Settings
-from relay.errors import RelayError
+from relay.errors import InvalidError, RelayError
 from tests.support.app import running_app
+from tests.support.tls import make_certificates
 
 
 async def test_calls_with_the_token_of_the_data_directory(tmp_path: Path) -> None:
     async with running_app(tmp_path) as app:
         settings = Settings.model_validate({"data_dir": tmp_path, "http": {"listen": f"127.0.0.1:{app.web.port}"}})
         client = Client(settings)
-        answer = await asyncio.to_thread(client.call, "POST", "/channels", {"name": "rally"})
+        answer = await asyncio.to_thread(client.call, "POST", "channels", body={"name": "rally"})
         assert answer["name"] == "rally"
-        assert await asyncio.to_thread(client.call, "DELETE", "/channels/rally") is None
+        assert await asyncio.to_thread(client.call, "DELETE", "channels", "rally") is None
         with pytest.raises(RelayError, match="no channel rally"):
-            await asyncio.to_thread(client.call, "GET", "/channels/rally")
+            await asyncio.to_thread(client.call, "GET", "channels", "rally")
+        for odd in ("a b", "../channels", "x?y", "é", "a/b", "%2e", "\0"):
+            with pytest.raises(RelayError, match="no channel"):
+                await asyncio.to_thread(client.call, "GET", "channels", odd)
         wrong = Client(settings, token="wrong")
         with pytest.raises(RelayError, match=r"admin\.token"):
-            await asyncio.to_thread(wrong.call, "GET", "/channels")
+            await asyncio.to_thread(wrong.call, "GET", "channels")
 
 
 def test_without_a_relay_it_says_how_to_start_one(tmp_path: Path) -> None:
     (tmp_path / "admin.token").write_text("t")
     with pytest.raises(RelayError, match="scripts/start"):
-        Client(Settings(data_dir=tmp_path), "http://127.0.0.1:9").call("GET", "/channels")
+        Client(Settings(data_dir=tmp_path), "http://127.0.0.1:9").call("GET", "channels")
 
 
 def test_without_a_token_it_says_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(RelayError, match="RELAY_DATA_DIR"):
-        Client(Settings(data_dir=tmp_path / "none")).call("GET", "/channels")
+        Client(Settings(data_dir=tmp_path / "none")).call("GET", "channels")
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A program that is no relay: the URL where it says ``answer`` to whoever connects."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{",
+        b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ],
+)
+def test_what_is_no_relay_is_told_in_one_line(tmp_path: Path, answer: bytes) -> None:
+    """Nor is the token carried to where such a program points."""
+    with answering(answer) as server, pytest.raises(RelayError) as caught:
+        Client(Settings(data_dir=tmp_path), server, "token").call("GET", "channels")
+    assert "relay" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("server", ["nonsense", "ftp://h", "http://", "127.0.0.1:8080", "http://h/?x=1"])
+def test_a_server_that_is_no_url_is_named(tmp_path: Path, server: str) -> None:
+    with pytest.raises(InvalidError, match="http://HOST:PORT"):
+        Client(Settings(data_dir=tmp_path), server, "token")
+
+
+async def test_the_relay_here_is_reached_past_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with running_app(tmp_path) as app:
+        settings = Settings.model_validate({"data_dir": tmp_path, "http": {"listen": f"127.0.0.1:{app.web.port}"}})
+        assert await asyncio.to_thread(Client(settings).call, "GET", "channels")
+
+
+async def test_a_relay_with_its_own_certificate_is_reached_and_no_other(tmp_path: Path) -> None:
+    own, other = make_certificates(tmp_path / "own", host="relay.example"), make_certificates(tmp_path / "other")
+    http = {"listen": "127.0.0.1:0", "tls_certificate": own.certificate, "tls_key": own.key}
+    async with running_app(tmp_path, http=http) as app:
+        listen = f"127.0.0.1:{app.web.port}"
+
+        def client(certificate: Path) -> Client:
+            return Client(
+                Settings.model_validate(
+                    {"data_dir": tmp_path, "http": {"listen": listen, "tls_certificate": certificate}}
+                )
+            )
+
+        assert await asyncio.to_thread(client(own.certificate).call, "GET", "channels")
+        with pytest.raises(RelayError, match="no relay answers"):
+            await asyncio.to_thread(client(other.certificate).call, "GET", "channels")
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("127.0.0.1:1", "http://127.0.0.1:1"),
+        (":2", "http://127.0.0.1:2"),
+        ("[::1]:3", "http://[::1]:3"),
+        ("[::]:4", "http://[::1]:4"),
+    ],
+)
+def test_where_the_relay_here_listens(tmp_path: Path, listen: str, url: str) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path, "http": {"listen": listen}})
+    with pytest.raises(RelayError, match="no relay answers") as caught:
+        Client(settings, token="t").call("GET", "channels")
+    assert f"{url} " in str(caught.value)

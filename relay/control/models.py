@@ -2,19 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from relay.egress.platforms import PLATFORMS
 from relay.errors import ProtocolError
 from relay.protocol.rtmp.url import parse_rtmp_url
 
-Name = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$"),
-    Field(description="lower-case letters, digits, - and _; at most 63, beginning with a letter or digit"),
-]
-Key = Annotated[str, StringConstraints(min_length=22, max_length=512, pattern=r"^[A-Za-z0-9._~-]+$")]
-PlatformKey = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[\x21-\x7e]*$")]
+NAME, KEY, PLATFORM_KEY = r"^[a-z0-9][a-z0-9_-]{0,62}$", r"^[A-Za-z0-9._~-]+$", r"^[\x21-\x7e]*$"
+PATTERNS = {
+    NAME: "write lower-case letters, digits, - and _; at most 63, beginning with a letter or digit",
+    KEY: "write letters, digits, and . _ ~ - only",
+    PLATFORM_KEY: "write it without spaces, in ASCII",
+}
+Name = Annotated[str, StringConstraints(pattern=NAME), Field(description=PATTERNS[NAME])]
+Key = Annotated[str, StringConstraints(min_length=22, max_length=512, pattern=KEY), Field(description=PATTERNS[KEY])]
+PlatformKey = Annotated[str, StringConstraints(max_length=1024, pattern=PLATFORM_KEY)]
 
 
 def _rtmp_url(value: str) -> str:
@@ -34,6 +36,15 @@ def _platform(value: str) -> str:
 
 Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_rtmp_url)]
 PlatformName = Annotated[str, AfterValidator(_platform)]
+
+
+def explain(error: ValidationError) -> str:
+    """Each wrong field and what would fit it, in one line; never what was sent, which may be a key."""
+    found = []
+    for item in error.errors(include_input=False, include_url=False):
+        words = PATTERNS.get(item.get("ctx", {}).get("pattern", ""), item["msg"].removeprefix("Value error, "))
+        found.append(f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {words}")
+    return "; ".join(found)
 
 
 class Sent(BaseModel):

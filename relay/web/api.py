@@ -20,8 +20,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(await receive(request))
     except ValidationError as error:
-        found = [f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}" for item in error.errors()]
-        raise InvalidError("; ".join(found)) from error
+        raise InvalidError(models.explain(error)) from error
 
 
 def answer(view: BaseModel, status: int = 200) -> web.Response:

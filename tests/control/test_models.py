@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from relay.control.models import NewChannel, NewDestination
+from relay.control.models import NewChannel, NewDestination, explain
 
 PROMISED = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -38,3 +38,22 @@ def test_unknown_fields_and_platforms_are_refused() -> None:
         NewDestination.model_validate({"name": "a", "nmae": "b"})
     with pytest.raises(ValidationError, match="youtube"):
         NewDestination(name="a", platform="tube")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("name", "Upper", "name: write lower-case letters"),
+        ("key", "a b", "key: write it without spaces"),
+        ("url", "http://secret-sent.example/a", "url: "),
+        ("platform", "tube", "platform: unknown platform; one of youtube"),
+        ("nmae", "secret-sent", "nmae: "),
+    ],
+)
+def test_what_is_wrong_is_said_without_what_was_sent(field: str, value: str, words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        NewDestination.model_validate({"name": "d", field: value})
+    said = explain(caught.value)
+    assert words in said
+    assert "secret-sent" not in said
+    assert "\n" not in said
