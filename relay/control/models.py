@@ -10,7 +10,7 @@ from relay.protocol.rtmp.url import parse_rtmp_url
 
 NAME, KEY, PLATFORM_KEY = r"^[a-z0-9][a-z0-9_-]{0,62}$", r"^[A-Za-z0-9._~-]+$", r"^[\x21-\x7e]*$"
 PATTERNS = {
-    NAME: "write lower-case letters, digits, - and _; at most 63, beginning with a letter or digit",
+    NAME: "write lower-case letters a-z, digits, - and _; at most 63, beginning with a letter or digit",
     KEY: "write letters, digits, and . _ ~ - only",
     PLATFORM_KEY: "write it without spaces, in ASCII",
 }
