@@ -125,7 +125,11 @@ def _open(url: str) -> sa.Engine:
         engine = sa.create_engine(url)
         if engine.dialect.name == "sqlite":
             _configure_sqlite(engine)
-        _migrate(engine)
+        try:
+            _migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
     except ImportError as error:
         raise ConfigError(
             f"the driver of {shown} is not installed: {error}; for postgresql+psycopg:// run "
