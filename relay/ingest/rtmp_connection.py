@@ -1,6 +1,7 @@
 """One RTMP peer: handshake and commands as they come, media once per tick, acknowledged when durable."""
 
 import asyncio
+import math
 import os
 import socket
 import time
@@ -31,9 +32,8 @@ WRITE_BUFFER_BYTES = 256 * 1024
 AWAITING_MOST = 1024  # with a disk that commits nothing, coarser steps instead of more memory
 ACK_EVERY_S = 0.5  # well inside the promise that an acknowledgement is never held over 1 s
 # ffmpeg looks at what it is told once in ten packets, and never before it closes. Closing on an unread message makes
-# its kernel reset the connection, with its last frames and its goodbye still unsent: it is told rarely.
-RARELY_TOLD = "Lavf"
-RARE_ACK_EVERY_S = 30.0
+# its kernel reset the connection, with its last frames and its goodbye still unsent: it is told nothing.
+NEVER_TOLD = "Lavf"
 
 
 class RtmpConnection(asyncio.BufferedProtocol):
@@ -55,7 +55,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._paused_at: float | None = None
         self._stalled = self._parked = self._ending = False
         self._connection = ServerConnection(nonce=os.urandom(3072), now=loop.time(), limits=door.limits)
-        self._app = self._encoder = ""
+        self._app = self._encoder = self._flash_ver = ""
         self._lease: Lease | None = None
         self._depacketizer: Depacketizer | None = None
         self._awaiting: deque[tuple[int, int]] = deque()  # (stream seq, byte count) not yet durable
@@ -206,8 +206,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
             case events.Connected():
                 self._handshaken_at = self._loop.time()
                 self._app = event.app
-                self._encoder = event.flash_ver[:80]
-                self._ack_every_s = RARE_ACK_EVERY_S if RARELY_TOLD in event.flash_ver else ACK_EVERY_S
+                self._encoder = self._flash_ver = event.flash_ver[:80]
             case events.PublishRequested():
                 self._publish(event)
             case events.PlayRequested():
@@ -217,6 +216,8 @@ class RtmpConnection(asyncio.BufferedProtocol):
                     encoder = event.values.get("encoder")
                     if isinstance(encoder, str) and encoder:
                         self._encoder = encoder[:80]
+                        if encoder.startswith(NEVER_TOLD) and encoder in self._flash_ver:
+                            self._ack_every_s = math.inf
                     self._lease.describe(event.values)
             case events.Unpublished():
                 if self._lease is not None:

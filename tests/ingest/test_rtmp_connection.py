@@ -137,15 +137,17 @@ async def test_a_revoked_key_ends_its_publisher_at_once(app: App, clip: Path) ->
     await publisher.abort()
 
 
-@pytest.mark.parametrize(
-    ("encoder", "told"),
-    [("FMLE/3.0 (compatible; Lavf59.27.100)", False), ("Larix/1.3.0", True)],
-)
+@pytest.mark.parametrize("told", [False, True])
 async def test_ffmpeg_is_not_told_what_it_would_not_read(
-    app: App, clip: Path, monkeypatch: pytest.MonkeyPatch, encoder: str, told: bool
+    app: App, clip: Path, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
-    """ffmpeg closes over an unread Acknowledgement, which resets the connection and loses its last frames."""
-    monkeypatch.setattr("relay.protocol.rtmp.client.FLASH_VERSION", encoder)
+    """ffmpeg closes over an unread Acknowledgement, which resets the connection and loses its last frames.
+
+    It is known by naming the same version in connect and metadata; who only looks like it is acknowledged.
+    """
+    version = (clip.read_bytes().partition(b"Lavf")[2][:9]).decode()
+    shown = "59.27.100" if told else version
+    monkeypatch.setattr("relay.protocol.rtmp.client.FLASH_VERSION", f"FMLE/3.0 (compatible; Lavf{shown})")
     async with Publisher(publish_url(app)) as publisher:
         await publisher.send(clip, until_ms=2000)
         await asyncio.sleep(0.3)
