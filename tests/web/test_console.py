@@ -19,12 +19,14 @@ async def test_without_a_session_the_pages_lead_to_sign_in(browser: Browser) -> 
         assert (status, response.headers["Location"]) == (303, "/sign-in")
 
 
-async def test_signed_in_the_page_shows_channels_and_the_api_answers_until_sign_out(browser: Browser) -> None:
+async def test_signed_in_the_page_shows_channels_and_the_api_answers_until_sign_out(app: App, browser: Browser) -> None:
     await sign_in(browser)
     status, page, _ = await browser.ask("GET", "/", token="")
     assert status == 200
     assert "demo" in page
     assert "No destinations yet" in page
+    view = app.control.channel("demo")
+    assert f"{view.playback_url}?key={view.read_key}" in page
     assert (await browser.ask("GET", "/api/v1/channels", token=""))[0] == 200
     assert (await browser.ask("POST", "/sign-out", token=""))[0] == 303
     assert (await browser.ask("GET", "/api/v1/channels", token=""))[0] == 401
@@ -55,3 +57,10 @@ async def test_what_people_wrote_is_shown_as_text(app: App, browser: Browser) ->
     await app.control.create_channel(NewChannel(name="rally", destinations=[destination]))
     _, page, _ = await browser.ask("GET", "/", token="")
     assert "<script>alert" not in page
+
+
+async def test_one_guessing_address_does_not_shut_the_others_out(app: App, browser: Browser) -> None:
+    for _ in range(10):
+        await browser.ask("POST", "/sign-in", token="", data={"token": "guess"})
+    app.web._console._failures["192.0.2.1"] = app.web._console._failures.pop("127.0.0.1")
+    await sign_in(browser)

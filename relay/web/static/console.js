@@ -2,6 +2,7 @@
 // Keeps the channel list current and plays what is asked for. Everything from the server is put in as text.
 
 const UPDATE_MS = 2000;
+const WHOLE_EVERY = 5; // updates between looks at the rest of the page
 
 function play(video, source) {
   video.hidden = false;
@@ -12,7 +13,7 @@ function play(video, source) {
     player.on(Hls.Events.ERROR, (_, data) => {
       if (!data.fatal) return;
       const words = data.details === "manifestIncompatibleCodecsError" || data.details === "bufferAddCodecError"
-        ? "This browser cannot play the codec of this stream. Try another browser, or VLC with the playback URL."
+        ? "This browser cannot play the codec of this stream. Try another, or VLC with the address under “In a player”."
         : "Nothing to play yet, or the connection broke. Try again in a few seconds.";
       tell(video, words);
       player.destroy();
@@ -58,7 +59,7 @@ function show(section, channel) {
   field("media").textContent = channel.tracks
     .map((track) => track.kind === "video"
       ? `${track.codec} ${track.width}×${track.height}` : `${track.codec} ${track.sample_rate} Hz`).join(", ");
-  if (!channel.destinations.length) return;
+  if (!channel.destinations.length) return; // what to do about that stands there
   field("destinations").replaceChildren(...channel.destinations.map((destination) => {
     const row = document.createElement("tr");
     const state = document.createElement("td");
@@ -67,6 +68,18 @@ function show(section, channel) {
       cell(`${(destination.bytes_sent / 1e6).toFixed(1)} MB`, "number"), cell(destination.last_error));
     return row;
   }));
+}
+
+// Takes over what the server would show now, but leaves alone what somebody watches or has opened.
+async function updateWhole() {
+  const response = await fetch("/");
+  if (!response.ok || response.redirected) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  document.getElementById("recordings").replaceWith(fresh.getElementById("recordings"));
+  const shape = (page) => [...page.querySelectorAll("[data-channel]")]
+    .map((section) => `${section.dataset.channel} ${section.querySelectorAll("tbody tr").length}`).join();
+  const busy = document.querySelector("video:not([hidden]), details[open]");
+  if (!busy && shape(document) !== shape(fresh)) location.reload();
 }
 
 async function update() {
@@ -83,7 +96,17 @@ for (const button of document.querySelectorAll("[data-play]")) {
   button.addEventListener("click", () => play(button.closest("section").querySelector("video"), button.dataset.play));
 }
 for (const video of document.querySelectorAll("video[data-source]")) play(video, video.dataset.source);
-if (document.querySelector("[data-channel]")) {
-  const loop = () => update().catch(() => {}).finally(() => setTimeout(loop, UPDATE_MS)); // a missed update is made up by the next
+if (document.getElementById("recordings")) {
+  let updates = 0;
+  const loop = async () => {
+    try {
+      await update();
+      if (++updates % WHOLE_EVERY === 0) await updateWhole();
+      document.body.classList.remove("stale");
+    } catch {
+      document.body.classList.add("stale"); // the next update makes up for it
+    }
+    setTimeout(loop, UPDATE_MS);
+  };
   loop();
 }
