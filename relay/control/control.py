@@ -1,6 +1,7 @@
 """Control: every change an operator makes, carried out in the database and in the running relay together."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -238,10 +239,14 @@ class Control:
 
     async def recordings(self, channel: str | None = None, limit: int = 1000) -> list[models.RecordingView]:
         """Newest first."""
+        if channel is not None and not re.fullmatch(models.NAME, channel):
+            return []
         return [_recording(row) for row in await self._database.recordings.newest(channel, limit)]
 
     async def recording(self, recording_id: str) -> models.RecordingView:
         """Raises NotFoundError."""
+        if not re.fullmatch(r"[0-9A-Za-z-]{1,32}", recording_id):
+            raise NotFoundError("there is no such recording; `relay recording list` shows those there are")
         return _recording(await self._database.recordings.get(recording_id))
 
     async def newest_recording(self, channel: str) -> str:

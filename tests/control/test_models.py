@@ -1,13 +1,17 @@
 """The API's models: strict where people send, and never a path or a script in a name."""
 
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from relay.control.models import NewChannel, NewDestination, explain
+from relay.control.destinations import prepared
+from relay.control.models import Document, NewChannel, NewDestination, explain
+from relay.egress.platforms import PLATFORMS
 
 PROMISED = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -57,3 +61,12 @@ def test_what_is_wrong_is_said_without_what_was_sent(field: str, value: str, wor
     assert words in said
     assert "secret-sent" not in said
     assert "\n" not in said
+
+
+def test_the_example_of_a_document_is_one() -> None:
+    text = (Path(__file__).parents[2] / "deploy" / "channels.example.toml").read_text("utf-8")
+    document = Document.model_validate(tomllib.loads(text))
+    assert [len(prepared(channel.destinations)) for channel in document.channels] == [3, 0]
+    opened = Document.model_validate(tomllib.loads(text.replace("# stream_key", "stream_key")))
+    assert opened.channels[0].stream_key
+    assert all(name in text for name in PLATFORMS)

@@ -105,5 +105,8 @@ async def test_apply_makes_it_so_and_says_what_it_did(browser: Browser) -> None:
 
 async def test_recordings_start_empty_and_an_unknown_one_is_named(browser: Browser) -> None:
     assert (await browser.ask("GET", "/api/v1/recordings?channel=demo"))[1] == {"recordings": []}
+    assert (await browser.ask("GET", "/api/v1/recordings?channel=%00"))[1] == {"recordings": []}
+    for odd in ("%00", "..%2f..%2fx", "x" * 33, "%ff"):
+        assert (await browser.ask("GET", f"/api/v1/recordings/{odd}"))[0] == 404
     status, error, _ = await browser.ask("GET", "/api/v1/recordings/nope")
     assert (status, "nope" in error["error"]["message"]) == (404, True)
