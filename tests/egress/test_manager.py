@@ -190,13 +190,14 @@ async def test_the_tail_of_a_stream_that_is_over_is_sent_but_not_tried_again(des
         await desk.until(LIVE, "a", "b")
         await desk.programme.on_air(lambda: desk["a"].backlog_s > 0 and desk["b"].backlog_s > 0, 20_000)
         desk.programme.leave()
+        tried = desk["b"].attempts  # on a slow machine it may have been found stalled once before
         assert desk["a"].state is LIVE
         await eventually(lambda: desk["a"].state is desk["b"].state is DestinationState.IDLE)
         await eventually(lambda: patient.only("key-a").closed_at is not None)
         assert patient.only("key-a").listing.items[-1] == listing_of(desk.programme.written).items[-1]
         assert patient.only("key-a").goodbye
-        assert sum(desk["b"].outcomes.values()) == 1  # closed, or found stalled first
-        assert (desk["a"].attempts, desk["b"].attempts) == (1, 1)
+        assert sum(desk["b"].outcomes.values()) == tried  # closed, or found stalled first
+        assert (desk["a"].attempts, desk["b"].attempts) == (1, tried)
 
 
 async def test_a_private_address_is_refused_by_default(make_settings: MakeSettings) -> None:
