@@ -24,7 +24,7 @@ class Client:
     def __init__(self, settings: Settings, server: str = "", token: str = "") -> None:
         self._server = (server or _local(settings)).rstrip("/")
         parts = urlsplit(self._server)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        if parts.scheme not in ("http", "https") or not parts.netloc or set("?#") & set(self._server):
             raise InvalidError(f"{server} is not a server; write http://HOST:PORT, for example http://127.0.0.1:8080")
         handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
         if not server:  # the relay on this machine is reached without a proxy, and shows its own certificate

@@ -80,7 +80,9 @@ def test_what_is_no_relay_is_told_in_one_line(tmp_path: Path, answer: bytes) -> 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("server", ["nonsense", "ftp://h", "http://", "127.0.0.1:8080", "http://h/?x=1"])
+@pytest.mark.parametrize(
+    "server", ["nonsense", "ftp://h", "http://", "127.0.0.1:8080", "http://h/?x=1", "http://h/?", "http://h#a"]
+)
 def test_a_server_that_is_no_url_is_named(tmp_path: Path, server: str) -> None:
     with pytest.raises(InvalidError, match="http://HOST:PORT"):
         Client(Settings(data_dir=tmp_path), server, "token")
