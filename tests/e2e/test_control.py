@@ -30,12 +30,14 @@ async def test_destinations_come_and_go_while_live(relay: Relay, clip: Path) -> 
             await relay.wait_destination("talk", "steady", "live")
             await relay.add_destination("talk", "moving", moving.url, "moving-key-1")
             await relay.wait_destination("talk", "moving", "live")
+            await _until(lambda: len(moving.connections[0].order) >= 4)
             await relay.api("PATCH", "/channels/talk/destinations/moving", {"enabled": False})
             await relay.wait_destination("talk", "moving", "disabled")
             await _until(lambda: moving.connections[0].closed_at is not None)
             assert len(moving.connections) == 1
             await relay.api("PATCH", "/channels/talk/destinations/moving", {"enabled": True})
             await relay.wait_destination("talk", "moving", "live")
+            await _until(lambda: len(moving.connections[1].order) >= 4)
             await relay.api("DELETE", "/channels/talk/destinations/moving")
             assert [item["name"] for item in (await relay.channel("talk"))["destinations"]] == ["steady"]
             await _until(lambda: all(arrival.closed_at for arrival in moving.connections))
