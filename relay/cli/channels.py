@@ -1,105 +1,15 @@
-"""The relay command: runs the server, and talks to a running one over its API."""
+"""Commands for channels and their destinations."""
 
 import json
-import sys
-import tomllib
-from getpass import getpass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from relay.client import Client
-from relay.config import load_settings
-from relay.errors import InvalidError, RelayError
+from relay.cli.shared import Chosen, Json, add, out, secret
 
-app = typer.Typer(
-    help="Field Relay: one stream in, many platforms out, an archive that loses nothing.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
 channel_app = typer.Typer(help="Channels and their stream keys.", no_args_is_help=True)
 destination_app = typer.Typer(help="Where a channel is restreamed to.", no_args_is_help=True)
-recording_app = typer.Typer(help="What has been recorded.", no_args_is_help=True)
-app.add_typer(channel_app, name="channel")
-app.add_typer(destination_app, name="destination")
-app.add_typer(recording_app, name="recording")
-
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-ConfigFile = Annotated[Path | None, typer.Option("-c", "--config", help="Settings file (TOML).")]
-out = Console(markup=False)
-
-
-class Chosen:
-    """The options given before the command."""
-
-    config: Path | None = None
-    server = ""
-    token = ""
-
-    @classmethod
-    def client(cls) -> Client:
-        return Client(load_settings(cls.config), cls.server, cls.token)
-
-
-@app.callback()
-def main_options(
-    config: ConfigFile = None,
-    server: Annotated[str, typer.Option(envvar="RELAY_SERVER", help="URL of the running relay.")] = "",
-    token: Annotated[
-        str, typer.Option(envvar="RELAY_TOKEN", help="Admin token; else read from the data directory.")
-    ] = "",
-) -> None:
-    Chosen.config, Chosen.server, Chosen.token = config, server, token
-
-
-@app.command()
-def serve(
-    config: ConfigFile = None,
-    show_keys: Annotated[bool, typer.Option(help="Show stream keys in the first lines.")] = False,
-) -> None:
-    """Run the relay until Ctrl-C or SIGTERM."""
-    from relay.app import run  # the other commands start quicker without the server
-
-    run(load_settings(config or Chosen.config), lambda text: print(text, flush=True), show_keys=show_keys)
-
-
-@app.command()
-def apply(file: Path, prune: Annotated[bool, typer.Option(help="Delete channels not in the file.")] = False) -> None:
-    """Make channels and destinations as a TOML FILE says."""
-    try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidError(f"{file}: {error}") from error
-    answer = Chosen.client().call("POST", "apply", body={"prune": prune, **document})
-    for change in answer["changes"]:
-        out.print(change, highlight=False)
-    if not answer["changes"]:
-        out.print("nothing to change")
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Check ports, disk, ffmpeg, the object store and the clock."""
-    from relay.doctor import examine
-
-    findings = examine(load_settings(Chosen.config))
-    if as_json:
-        print(
-            json.dumps([{"check": item.check, "ok": item.ok, "finding": item.finding} for item in findings], indent=2)
-        )
-    else:
-        table = Table("", "check", "finding", box=None)
-        for item in findings:
-            _add(table, "ok" if item.ok else "no", item.check, item.finding)
-        out.print(table)
-    if not all(item.ok for item in findings):
-        raise typer.Exit(1)
-
-
-# --- channels --------------------------------------------------------------------------------------------------------
 
 
 @channel_app.command("add")
@@ -111,7 +21,7 @@ def channel_add(
     """Create a channel and show how to publish to it."""
     body: dict[str, Any] = {"name": name}
     if key:
-        body["stream_key"] = _secret(key)
+        body["stream_key"] = secret(key)
     _show_channel(Chosen.client().call("POST", "channels", body=body), as_json)
 
 
@@ -128,7 +38,7 @@ def channel_list(as_json: Json = False) -> None:
         live = sum(item["state"] == "live" for item in channel["destinations"])
         media = ", ".join(_track(track) for track in channel["tracks"])
         where = publisher["address"] if publisher else "-"
-        _add(
+        add(
             table,
             channel["name"],
             channel["state"],
@@ -171,7 +81,7 @@ def destination_add(
     as_json: Json = False,
 ) -> None:
     """Restream CHANNEL to a place called NAME, at once if it is live."""
-    body = {"name": name, "url": url, "key": _secret(key), "platform": platform}
+    body = {"name": name, "url": url, "key": secret(key), "platform": platform}
     _show_destination(Chosen.client().call("POST", "channels", channel, "destinations", body=body), as_json)
 
 
@@ -204,65 +114,7 @@ def destination_disable(channel: str, name: str) -> None:
     _enable(channel, name, False)
 
 
-# --- recordings ------------------------------------------------------------------------------------------------------
-
-
-@recording_app.command("list")
-def recording_list(
-    channel: Annotated[str, typer.Option(help="Only this channel's.")] = "", as_json: Json = False
-) -> None:
-    """Recordings, newest first."""
-    answer = Chosen.client().call("GET", "recordings", channel=channel)
-    if as_json:
-        print(json.dumps(answer, indent=2))
-        return
-    table = Table("recording", "channel", "state", "started", "length", "missing", "in the store", box=None)
-    table.columns[0].no_wrap = True  # to be copied whole, however narrow the terminal
-    table.columns[0].min_width = 23
-    for item in answer["recordings"]:
-        _add(
-            table,
-            item["id"],
-            item["channel"],
-            item["state"],
-            item["started_at"][:19],
-            f"{item['duration_s']:.1f} s",
-            f"{item['gap_s']:.1f} s",
-            f"{item['segments_stored']} of {item['segments']}",
-        )
-    out.print(table)
-
-
-@recording_app.command("show")
-def recording_show(recording: str, as_json: Json = False) -> None:
-    """One recording."""
-    answer = Chosen.client().call("GET", "recordings", recording)
-    if as_json:
-        print(json.dumps(answer, indent=2))
-        return
-    for name, value in answer.items():
-        out.print(f"{name:>16}  {value}", highlight=False)
-
-
 # --- showing ---------------------------------------------------------------------------------------------------------
-
-
-def _secret(text: str) -> str:
-    """``-`` means standard input, so that keys stay out of the shell's history and off the screen."""
-    if text != "-":
-        return text
-    if sys.stdin.isatty():
-        return getpass("Key (it is not shown): ").strip()
-    return sys.stdin.readline().strip()
-
-
-def _add(table: Table, *cells: str) -> None:
-    table.add_row(*(_plain(cell) for cell in cells))
-
-
-def _plain(text: str) -> str:
-    """What strangers answered, unable to drive the terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def _track(track: dict[str, Any]) -> str:
@@ -306,7 +158,7 @@ def _show_destination(destination: dict[str, Any], as_json: bool) -> None:
 def _show_destinations(destinations: list[dict[str, Any]]) -> None:
     table = Table("destination", "platform", "state", "sent", "dropped", "last error", box=None)
     for item in destinations:
-        _add(
+        add(
             table,
             item["name"],
             item["platform"],
@@ -316,12 +168,3 @@ def _show_destinations(destinations: list[dict[str, Any]]) -> None:
             item["last_error"],
         )
     out.print(table)
-
-
-def main() -> None:
-    """The entry point: every error of ours is one line that says what to do."""
-    try:
-        app()
-    except RelayError as error:
-        print(f"relay: {_plain(str(error))}", file=sys.stderr)
-        raise SystemExit(1) from None
