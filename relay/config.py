@@ -65,6 +65,10 @@ class ArchiveSettings(Section):
     uploads: int = Field(4, ge=1, le=64)
     merge_window_s: float = Field(1800.0, ge=0)  # a publisher lost and back within this goes on with its recording
     keep_after_upload_s: float = Field(600.0, ge=0)
+    reserve_percent: float = Field(5.0, ge=0, le=90)  # of the spool's disk, kept free; the larger of this
+    reserve_bytes: int = Field(1024**3, ge=0)  # and this
+    thumbnail_every_s: float = Field(60.0, ge=0)  # 0: none
+    manifest_every_s: float = Field(3600.0, ge=1)
 
     @field_validator("store")
     @classmethod

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from relay import __version__
 from relay.archive import Archive
+from relay.archive.stats import Durations
 from relay.egress.base import DestinationState
 from relay.egress.manager import EgressManager
 from relay.hub import Hub, Stream, StreamState
@@ -23,18 +24,17 @@ from relay.ingest.admission import Admission
 from relay.ingest.rtmp import RtmpIngest
 
 LAG_EVERY_S = 0.1
-LAG_BUCKETS_MS = (1, 2, 5, 10, 20, 30, 50, 100, 250, 500, 1000, 5000)
+LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
 class LoopLag:
     """How late the event loop runs a timer, sampled ten times a second into plain integers."""
 
-    __slots__ = ("_counts", "_loop", "_sum_s", "_timer", "_wanted")
+    __slots__ = ("_late", "_loop", "_timer", "_wanted")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._counts = [0] * (len(LAG_BUCKETS_MS) + 1)
-        self._sum_s = 0.0
+        self._late = Durations(LAG_BOUNDS_S)
         self._wanted = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -48,25 +48,11 @@ class LoopLag:
 
     def _sample(self) -> None:
         # Timers count whole milliseconds and may fire up to one early: never a negative lag.
-        lag_s = max(0.0, time.monotonic() - self._wanted)
-        self._sum_s += lag_s
-        lag_ms = lag_s * 1000
-        for index, bound in enumerate(LAG_BUCKETS_MS):
-            if lag_ms <= bound:
-                self._counts[index] += 1
-                break
-        else:
-            self._counts[-1] += 1
+        self._late.add(max(0.0, time.monotonic() - self._wanted))
         self.start()
 
     def family(self) -> HistogramMetricFamily:
-        cumulated, buckets = 0, []
-        for bound, count in zip((*(str(ms / 1000) for ms in LAG_BUCKETS_MS), "+Inf"), self._counts, strict=True):
-            cumulated += count
-            buckets.append((bound, cumulated))
-        family = HistogramMetricFamily("relay_event_loop_lag_seconds", "How late the event loop runs its timers")
-        family.add_metric([], buckets=buckets, sum_value=self._sum_s)
-        return family
+        return _durations("relay_event_loop_lag_seconds", "How late the event loop runs its timers", self._late)
 
 
 class RelayCollector(Collector):
@@ -199,10 +185,46 @@ class RelayCollector(Collector):
         )
         oldest.add_metric([], archive.oldest_unstored_s())
         spool = GaugeMetricFamily("relay_archive_spool_bytes", "Bytes on the spool disk")
-        spool.add_metric([], archive.spool_bytes())
+        spool.add_metric([], archive.spool_bytes)
         errors = CounterMetricFamily("relay_archive_store_errors", "Store requests that failed", labels=["error"])
         add_counts(errors, [], stats.store_errors)
-        yield from (segments, stored, oldest, spool, errors)
+        gaps = CounterMetricFamily("relay_archive_gaps", "Gaps written down, by reason", labels=["reason"])
+        add_counts(gaps, [], stats.gaps)
+        yield from (segments, stored, oldest, spool, errors, gaps)
+        for name, words, count in (
+            ("relay_archive_spool_errors", "Commits the spool disk refused", archive.spool_errors),
+            ("relay_archive_catalog_errors", "Catalog changes that failed and were tried again", stats.catalog_errors),
+            ("relay_archive_paused", "Times a recording was paused for want of space", stats.paused),
+            ("relay_archive_refused", "Recordings not begun for want of space", stats.refused),
+            ("relay_archive_lost_in_store", "Objects the store lost, uploaded again", stats.lost_in_store),
+        ):
+            counter = CounterMetricFamily(name, words)
+            counter.add_metric([], count)
+            yield counter
+        for name, words, value in (
+            ("relay_archive_disk_free_bytes", "Free on the spool disk", archive.disk.space.free),
+            ("relay_archive_disk_reserve_bytes", "To be kept free on the spool disk", archive.disk.reserve),
+            ("relay_archive_recordings_paused", "Recordings paused for want of space", len(archive.disk.paused)),
+        ):
+            gauge = GaugeMetricFamily(name, words)
+            gauge.add_metric([], value)
+            yield gauge
+        yield _durations(
+            "relay_archive_store_delay_seconds", "From a segment's close to its verified copy in the store", stats.delay
+        )
+        yield _durations(
+            "relay_archive_commit_seconds", "Time the spool disk took for a round of commits", archive.commit_delay
+        )
+
+
+def _durations(name: str, words: str, durations: Durations) -> HistogramMetricFamily:
+    cumulated, buckets = 0, []
+    for bound, count in zip((*(str(bound) for bound in durations.bounds), "+Inf"), durations.counts, strict=True):
+        cumulated += count
+        buckets.append((bound, cumulated))
+    family = HistogramMetricFamily(name, words)
+    family.add_metric([], buckets=buckets, sum_value=durations.sum_s)
+    return family
 
 
 def add_counts(family: CounterMetricFamily, labels: list[str], counts: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from relay.metrics import LAG_BUCKETS_MS, LoopLag
+from relay.metrics import LAG_BOUNDS_S, LoopLag
 from tests.support.app import browsing, running_app
 from tests.support.clips import H264, make
 from tests.support.publisher import Publisher, Refused
@@ -80,4 +80,4 @@ async def test_loop_lag_counts_every_sample_once() -> None:
     count = samples["relay_event_loop_lag_seconds_count", None]
     assert 1 <= count <= 4
     assert samples["relay_event_loop_lag_seconds_bucket", "+Inf"] == count
-    assert len(samples) == len(LAG_BUCKETS_MS) + 3
+    assert len(samples) == len(LAG_BOUNDS_S) + 3

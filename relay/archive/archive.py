@@ -6,52 +6,80 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from relay.archive import upkeep
 from relay.archive.committer import Committer
-from relay.archive.playlist import CONTENT_TYPE, media_playlist
-from relay.archive.recorder import NO_LIMIT, RETRY_S, ClosedPart, Recorder
-from relay.archive.recording import Packaged, PackagedFile, Recording, package
-from relay.archive.spool import Spool
+from relay.archive.disk import LOOK_EVERY_S, DiskWatch
+from relay.archive.eviction import Eviction
+from relay.archive.library import Library
+from relay.archive.lines import Lines
+from relay.archive.manifest import Signer
+from relay.archive.papers import Papers
+from relay.archive.playlist import file_name
+from relay.archive.recorder import NO_LIMIT, Recorder
+from relay.archive.recording import GAP_OVER_MS, PackagedFile, Recording
+from relay.archive.retention import Policy, Removal, due
+from relay.archive.spool import ClosedPart, Spool
+from relay.archive.stats import ArchiveStats, Durations
 from relay.archive.store import check, make_store
-from relay.archive.uploader import ArchiveStats, Upload, Uploader
+from relay.archive.upkeep import Leftover
+from relay.archive.uploader import Uploader
 from relay.config import Settings
-from relay.database import RecordingRow, RecordingsRepo, SegmentRow
-from relay.errors import SpoolError, StoreError
+from relay.database import GapRow, RecordingRow, RecordingsRepo
+from relay.errors import ConflictError, NotFoundError, StoreError
 from relay.hub import Hub, Stream
 
 log = structlog.get_logger("relay.archive")
 
 SWEEP_S = 5.0
-PLAYLIST_EVERY_S = 4.0
-Result = TypeVar("Result")
-Work = Callable[[], Awaitable[None]]
+RETENTION_S = 600.0
+STUCK_S = 5.0
+LATE_S = 120.0
 
 
 class Archive:
     """Records every live stream. ``start`` takes up what an earlier run left behind, in the background."""
 
     def __init__(self, settings: Settings, recordings: RecordingsRepo, hub: Hub) -> None:
-        self._settings = settings
+        archive = settings.archive
+        self._archive_settings = archive
         self._catalog = recordings
+        self._hub = hub
         self._spool = Spool(settings.data_dir / "spool")
         self._store = make_store(settings)
         self._committer = Committer()
-        self.stats = ArchiveStats()
-        self._uploader = Uploader(self._store, settings.archive.uploads, self.stats)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="packager")
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="archive")
+        self.stats = stats = ArchiveStats()
+        self._threads = threads = ThreadPoolExecutor(2, thread_name_prefix="archive")
+        self._store_threads = ThreadPoolExecutor(2, thread_name_prefix="store")
+        self._uploader = uploader = Uploader(self._store, archive.uploads, stats)
+        self.signer = Signer(settings.data_dir / "evidence.key")
+        self._papers = papers = Papers(
+            self._store, uploader, self._store_threads, self.signer, archive.manifest_every_s
+        )
+        self._lines = lines = Lines(recordings, uploader, papers, stats, threads, archive.thumbnail_every_s)
+        lines.completed = self._completed
+        self._eviction = Eviction(self._spool, self._store, recordings, lines, papers, stats, self._store_threads)
+        self._removal = Removal(recordings, self._store, self._spool, uploader, lines, self._store_threads)
+        self.library = Library(recordings, self._store, self._spool, self._store_threads)
         self._recordings: dict[str, Recording] = {}
         self._newest: dict[str, Recording] = {}  # by channel
         self._recorders: dict[str, Recorder] = {}  # by channel, while live
-        self._parts: dict[str, asyncio.Queue[ClosedPart | None]] = {}  # by recording
-        self._lines: dict[str, asyncio.Task[None]] = {}  # by recording
+        self._unrecorded: dict[str, Stream] = {}  # live, and not recorded for want of space
+        self._policies: dict[str, Policy] = {}
+        self.disk = DiskWatch(
+            self._spool.root,
+            archive.reserve_percent,
+            archive.reserve_bytes,
+            self._recorders,
+            lambda channel: self._policies.get(channel, Policy()).priority,
+            stats,
+        )
+        self.disk.evict = self._evict
+        self.disk.resumed = self._record_the_unrecorded
         self._tasks: set[asyncio.Task[None]] = set()
-        self._spool_bytes = 0
         self._store_error = ""
         self._closing = False
         hub.listen(self)
@@ -62,43 +90,49 @@ class Archive:
         return self._store.where
 
     async def start(self) -> None:
-        """Find what an earlier run left; the work on it, and the store's read-back test, go on in the background."""
-        found = await self._in_thread(upkeep.find, self._spool)
+        """See what an earlier run left; the work on it, and the store's read-back test, go on in the background."""
+        found = await self._lines.in_thread(upkeep.find, self._spool)
         known = {row.id: row for row in await self._catalog.running()}
+        for row in [row for row in known.values() if row.state == "deleting"]:
+            del known[row.id]
+            found = [leftover for leftover in found if leftover.id != row.id]
+            self._removal.go_on(row)
+        newest = {leftover.channel: leftover for leftover in found}
         for leftover in found:
-            recording = await self._taken_up(leftover.row, known)
-            recording.next_number = max(recording.next_number, leftover.next_number)
-            for part in leftover.parts:
-                self._queue(recording).put_nowait(part)
-            self._uploads_again(recording, leftover)
-            self._end_line(recording)
+            await self._take_up(leftover, known.pop(leftover.id, None), leftover is newest[leftover.channel])
         for row in known.values():
-            if row.id not in self._recordings:
-                self._end_line(await self._taken_up(row, known))
-        self._spawn(self._sweep())
+            await self._take_up(Leftover(self._spool.folder(row.channel, row.id)), row, newest=False)
         self._spawn(self._check())
+        self._spawn(self._every(SWEEP_S, self._sweep))
+        self._spawn(self._every(RETENTION_S, self._retain))
+        self._spawn(self._every(LOOK_EVERY_S, self.disk.check))
 
     async def close(self, timeout_s: float = 5.0) -> None:
-        """Close parts and, as far as time allows, package and upload them; the next start takes up the rest."""
-        self._closing = True
+        """Close parts and, as far as time allows, package and upload them; the next start takes up the rest.
+
+        A recording whose publisher said no goodbye stays open: the encoder may be back right after a restart.
+        """
+        self._closing = self._lines.closing = True
         deadline = time.monotonic() + timeout_s
         for recorder in self._recorders.values():
+            self._recordings[recorder.recording].ended_cleanly = False
             recorder.finish()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._committer.close()
-                while self._lines:
-                    await asyncio.wait(self._lines.values())
+                await self._lines.done()
         except TimeoutError:
             log.warning("stopping with parts not yet packaged; the next start takes them up")
         if not await self._uploader.drain(max(0.1, deadline - time.monotonic())):
             log.warning("stopping with uploads waiting; the next start takes them up", uploads=self._uploader.waiting)
         await self._uploader.close()
-        tasks = (*self._tasks, *self._lines.values())
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for pool in (self._thread, self._readers):
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._papers.close()
+        await self._removal.close()
+        await self._lines.close()
+        for pool in (self._threads, self._store_threads):
             pool.shutdown(wait=True, cancel_futures=True)
 
     # --- what others see ------------------------------------------------------------------------------------------
@@ -106,39 +140,63 @@ class Archive:
     def problems(self) -> list[str]:
         """What keeps the archive from doing its work, in words; empty when nothing does."""
         found = [f"the spool disk fails: {item.disk_error}" for item in self._recorders.values() if item.disk_error]
+        if self._committer.busy_s > STUCK_S:
+            found.append(f"the spool disk has not answered for {self._committer.busy_s:.0f} s")
+        found += self.disk.problems()
+        if self._lines.catalog_error:
+            found.append(f"the database fails: {self._lines.catalog_error}")
         error = self._uploader.last_error or self._store_error
         if error:
             found.append(f"the object store fails: {error}")
+        elif self.oldest_unstored_s() > LATE_S:
+            found.append(f"segments wait for the object store, the oldest for {self.oldest_unstored_s():.0f} s")
         return found
 
     def oldest_unstored_s(self) -> float:
         """Age in seconds of the oldest closed segment that is not in the store yet; 0 when all are."""
-        since = self._uploader.oldest_since()
-        return max(0.0, time.time() - since) if since is not None else 0.0
+        times = [at for at in (self._uploader.oldest_since(), self._lines.oldest_since()) if at is not None]
+        return max(0.0, time.time() - min(times)) if times else 0.0
 
+    @property
     def spool_bytes(self) -> int:
-        """Bytes on the spool disk, counted every few seconds."""
-        return self._spool_bytes
+        """Bytes in the spool, counted every few seconds."""
+        return self._eviction.spool_bytes
+
+    @property
+    def spool_errors(self) -> int:
+        """Commits the spool disk refused."""
+        return self._committer.errors
+
+    @property
+    def commit_delay(self) -> Durations:
+        """How long the disk took for each round of commits."""
+        return self._committer.delay
 
     def recording_of(self, channel: str) -> str | None:
         """The id of the recording ``channel`` is writing now."""
         recorder = self._recorders.get(channel)
         return recorder.recording if recorder is not None else None
 
-    async def playlist(self, recording: str) -> str:
-        """The recording's playlist now, with what is packaged but not stored yet. Raises NotFoundError."""
-        row = await self._catalog.get(recording)
-        return media_playlist(await self._catalog.segments(recording), complete=row.state == "complete")
+    def is_paused(self, channel: str) -> bool:
+        """Whether ``channel`` is live and nothing of it is recorded now, for want of space."""
+        recorder = self._recorders.get(channel)
+        return channel in self._unrecorded or (recorder is not None and recorder.is_paused)
 
-    async def read(self, recording: str, name: str) -> bytes:
-        """A segment or init segment by its file name. Raises NotFoundError or StoreError."""
+    def set_policy(self, channel: str, policy: Policy | None) -> None:
+        """How the channel's recordings are treated; ``None``: there is no such channel any more."""
+        self._policies.pop(channel, None)
+        if policy is not None:
+            self._policies[channel] = policy
+
+    async def delete(self, recording: str) -> None:
+        """Delete a recording from spool, store and catalog. Raises NotFoundError, or ConflictError while it runs."""
         row = await self._catalog.get(recording)
-        local = self._spool.folder(row.channel, row.id) / name
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._readers, local.read_bytes)
-        except FileNotFoundError:
-            return await loop.run_in_executor(self._readers, self._store.get, f"{row.channel}/{row.id}/{name}")
+        known = self._recordings.get(recording)
+        if known is not None:
+            if known.is_live or self._lines.is_busy(known):
+                raise ConflictError(f"{recording} is being recorded; end the stream first, then delete it")
+            self._forget(known)
+        await self._removal.delete(row)
 
     # --- hub.StreamListener ---------------------------------------------------------------------------------------
 
@@ -146,6 +204,15 @@ class Archive:
         """Subscribe before the first packet: a new recording, or the one a lost publisher left behind."""
         if self._closing:
             return
+        stream.set_keeper(True)
+        if self.disk.is_short:
+            self._unrecorded[stream.name] = stream
+            self.stats.refused += 1
+            log.error("not recorded: the spool disk is short of space", channel=stream.name)
+            return
+        self._record(stream, late=False)
+
+    def _record(self, stream: Stream, *, late: bool) -> None:
         now = time.time()
         recording = self._newest.get(stream.name)
         if recording is None or not self._goes_on(recording, now):
@@ -161,12 +228,12 @@ class Archive:
             recording.folder,
             self._committer,
             self,
-            segment_ms=round(self._settings.archive.segment_s * 1000),
+            segment_ms=round(self._archive_settings.segment_s * 1000),
             now=time.time,
             before=recording.earlier(),
+            late=late,
         )
         self._recorders[stream.name] = recorder
-        stream.set_keeper(True)
         stream.subscribe(recorder, NO_LIMIT, whole=True)
         log.info("recording", channel=stream.name, recording=recording.id)
 
@@ -179,24 +246,24 @@ class Archive:
         """The recording waits for the publisher as the stream does."""
 
     def stream_offline(self, stream: Stream) -> None:
+        self._unrecorded.pop(stream.name, None)
         recorder = self._recorders.pop(stream.name, None)
-        if recorder is None:
-            return
-        self._recordings[recorder.recording].ended_cleanly = stream.ended_cleanly
         stream.set_keeper(False)
-        recorder.finish()
+        if recorder is not None:
+            self._recordings[recorder.recording].ended_cleanly = stream.ended_cleanly
+            recorder.finish()
 
     def _goes_on(self, recording: Recording, now: float) -> bool:
         """Whether a publisher that comes now belongs to this event: lost, not gone, and not long ago."""
-        if recording.is_live or recording.ended_cleanly or recording.id in self._lines:
+        if recording.is_live or recording.ended_cleanly:
             return False
-        return recording.ended_at is not None and now - recording.ended_at <= self._settings.archive.merge_window_s
+        return recording.ended_at is not None and now - recording.ended_at <= self._archive_settings.merge_window_s
 
     # --- recorder.Keeper ------------------------------------------------------------------------------------------
 
     def begun(self, recorder: Recorder) -> None:
         recording = self._recordings[recorder.recording]
-        recording.started_at = recorder.started_at
+        recording.started_at, recording.base_ms = recorder.started_at, recorder.base_ms
         row = RecordingRow(
             id=recording.id,
             channel=recording.channel,
@@ -204,154 +271,90 @@ class Archive:
             started_at=recorder.started_at,
             base_ms=recorder.base_ms,
         )
-        # One after the other: a short recording's end must not overtake its beginning.
-        self._queue(
-            recording, lambda: self._catalog.create(row), lambda: self._catalog.set_state(row.id, "recording", None)
-        )
+        # In the recording's line: its end, and what an earlier run left of it, must not be overtaken.
+        self._lines.add(recording, lambda: self._catalog.create(row))
+        self._lines.add(recording, lambda: self._catalog.set_state(row.id, "recording", None))
 
     def closed(self, part: ClosedPart) -> None:
-        self._queue(self._recordings[part.info.recording]).put_nowait(part)
+        self._lines.add(self._recordings[part.info.recording], part)
 
     def finished(self, recorder: Recorder) -> None:
         recording = self._recordings[recorder.recording]
         recording.is_live = False
-        self._end_line(recording)
+        if recorder.kept_until_ms is not None:
+            ended_at = recorder.started_at + recorder.kept_until_ms / 1000
+            recording.extend(recorder.kept_until_ms, ended_at, recorder.next_number)
+        dropped_ms = recorder.dropped_until_ms
+        if dropped_ms is not None:
+            self._lines.add(recording, lambda: self._gap_at_end(recording, dropped_ms, recorder.dropped_for))
+        self._lines.add(recording, None)
 
-    # --- from part to segment -------------------------------------------------------------------------------------
+    async def _gap_at_end(self, recording: Recording, until_ms: int, reason: str) -> None:
+        """What the disk had no room for, with nothing behind it: the recording ends earlier than its stream."""
+        start_ms = recording.end_ms or 0
+        if until_ms - start_ms > GAP_OVER_MS:
+            await self._lines.add_gap(
+                recording, GapRow(start_ms=start_ms, length_ms=until_ms - start_ms, reason=reason)
+            )
 
-    def _queue(self, recording: Recording, *first: Work) -> "asyncio.Queue[ClosedPart | None]":
-        """The recording's closed parts; whoever asks first starts the line that works on them."""
-        parts = self._parts.get(recording.id)
-        if parts is None:
-            parts = self._parts[recording.id] = asyncio.Queue()
-            self._lines[recording.id] = asyncio.get_running_loop().create_task(self._line(recording, parts, first))
-        return parts
+    # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _end_line(self, recording: Recording) -> None:
-        self._queue(recording).put_nowait(None)
-
-    async def _line(
-        self,
-        recording: Recording,
-        parts: "asyncio.Queue[ClosedPart | None]",
-        first: tuple[Work, ...],
-    ) -> None:
-        """One recording's parts in order, each insisted on, until its stream is over."""
+    async def _take_up(self, leftover: Leftover, row: RecordingRow | None, newest: bool) -> None:
+        """Go on with a recording as catalog and spool have it."""
         try:
-            for step in first:
-                await self._insist(step)
-            while (part := await parts.get()) is not None:
-                await self._package(recording, part)
-            await self._complete(recording)
-        finally:
-            del self._parts[recording.id], self._lines[recording.id]
+            row = row or await self._catalog.get(leftover.id)
+        except NotFoundError:
+            row = await self._lines.in_thread(upkeep.row, leftover)
+            await self._catalog.create(row)
+        recording = Recording(row.id, row.channel, leftover.folder)
+        recording.take_up(row, await self._catalog.segments(row.id), await self._catalog.gaps(row.id))
+        recording.next_number = max(recording.next_number, leftover.next_number)
+        tail = await self._lines.in_thread(upkeep.tail, leftover) if newest else None
+        if tail is not None:
+            recording.extend(*tail, recording.next_number)
+        self._recordings[row.id] = recording
+        other = self._newest.get(row.channel)
+        if other is None or other.started_at < recording.started_at:
+            self._newest[row.channel] = recording
+        await self._upload_again(recording)
+        for part in leftover.parts:
+            self._lines.add(recording, part)
+        self._lines.add(recording, None)
 
-    async def _package(self, recording: Recording, part: ClosedPart) -> None:
-        while True:
-            try:
-                packaged = await asyncio.get_running_loop().run_in_executor(self._thread, package, recording, part)
-                break
-            except SpoolError as error:
-                self.stats.segments["unreadable"] += 1
-                log.error("spool part set aside", part=str(part.path), error=str(error))
-                await self._in_thread(upkeep.set_aside, part.path)
-                return
-            except OSError as error:
-                log.error("segment could not be written, trying again", part=str(part.path), error=str(error))
-                await asyncio.sleep(RETRY_S)
-        if packaged.segment is None:
-            await self._in_thread(upkeep.remove, part.path)
-            return
-        await self._keep(recording, part, packaged, packaged.segment)
+    async def _upload_again(self, recording: Recording) -> None:
+        """What is packaged and not, as far as the catalog knows, stored."""
+        for segment in recording.segments:
+            if not segment.stored:
+                path = recording.folder / file_name(segment.object_key)
+                self._lines.upload(recording, PackagedFile.at(path, segment.object_key), segment)
+        if recording.folder.is_dir():
+            for path in sorted(recording.folder.iterdir()):
+                key = f"{recording.prefix}/{path.name}"
+                if path.suffix in (".mp4", ".jpg") and key not in recording.stored_files:
+                    self._lines.upload(recording, PackagedFile.at(path, key), None)
 
-    async def _keep(self, recording: Recording, part: ClosedPart, packaged: Packaged, segment: SegmentRow) -> None:
-        gap = packaged.gap
-        if gap is not None:
-            await self._insist(lambda: self._catalog.add_gap(recording.id, gap))
-        await self._insist(lambda: self._catalog.add_segment(recording.id, segment))
-        self.stats.segments["recorded"] += 1
-        for file in packaged.files:
-            is_media = file.key == segment.object_key
-            self._upload(recording, file, segment if is_media else None, part.path)
-
-    def _upload(self, recording: Recording, file: PackagedFile, segment: SegmentRow | None, part: Path | None) -> None:
-        """Bring a file to the store; once its ``segment`` is there, ``part`` may go."""
-
-        async def done(size: int) -> None:
-            if segment is None:
-                recording.stored_inits.add(file.key)
-            else:
-                self.stats.segments["stored"] += 1
-                self.stats.stored_bytes += size
-                await self._insist(lambda: self._catalog.mark_stored(recording.id, segment.seq))
-                recording.stored.add(segment.seq)
-                if part is not None:
-                    await self._in_thread(upkeep.stored, part, file.path)
-            recording.playlist_due = True
-            if recording.is_complete and recording.all_stored:
-                self._upload_playlist(recording)
-
-        # Init segments go first: a segment without one is of no use.
-        since = 0.0 if segment is None else min(time.time(), segment.started_at + segment.duration_s)
-        self._uploader.add(Upload(file.key, file.content_type, path=file.path, waiting_since=since, stored=done))
-
-    async def _complete(self, recording: Recording) -> None:
-        """Every part is packaged: the recording is complete, though uploads may go on."""
-        if recording.is_live:
-            return
+    def _completed(self, recording: Recording) -> None:
         if not recording.segments:
-            await self._insist(lambda: self._catalog.delete(recording.id))
-            self._recordings.pop(recording.id, None)
-            if self._newest.get(recording.channel) is recording:
-                del self._newest[recording.channel]
-            return
-        recording.is_complete = True
-        await self._insist(lambda: self._catalog.set_state(recording.id, "complete", recording.ended_at))
-        log.info("recording complete", recording=recording.id, segments=len(recording.segments))
-        self._upload_playlist(recording)
+            self._forget(recording)
 
-    def _upload_playlist(self, recording: Recording) -> None:
-        """Bring the store's playlist up to date; one upload of it at a time, so that none overtakes another."""
-        recording.playlist_due = recording.playlist_busy
-        if recording.playlist_busy:
-            return
+    def _forget(self, recording: Recording) -> None:
+        self._recordings.pop(recording.id, None)
+        if self._newest.get(recording.channel) is recording:
+            del self._newest[recording.channel]
 
-        async def done(_: int) -> None:
-            recording.playlist_busy = False
-            if recording.playlist_due and recording.is_complete and recording.all_stored:
-                self._upload_playlist(recording)
+    def _record_the_unrecorded(self) -> None:
+        streams, self._unrecorded = self._unrecorded, {}
+        for stream in streams.values():
+            self._record(stream, late=True)
 
-        recording.playlist_busy = True
-        recording.playlist_at = time.monotonic()
-        complete = recording.is_complete and recording.all_stored
-        data = media_playlist(recording.storable(), complete=complete).encode()
-        key = f"{recording.prefix}/index.m3u8"
-        since = recording.ended_at or time.time()
-        self._uploader.add(Upload(key, CONTENT_TYPE, data=data, order=since, replaces=True, stored=done))
-
-    # --- start and upkeep -----------------------------------------------------------------------------------------
-
-    async def _taken_up(self, row: RecordingRow, known: dict[str, RecordingRow]) -> Recording:
-        """The recording as catalog and spool have it."""
-        name, channel = row.id, row.channel
-        recording = Recording(name, channel, self._spool.folder(channel, name))
-        await self._catalog.create(row)
-        recording.take_up(known.get(name) or await self._catalog.get(name), await self._catalog.segments(name))
-        self._recordings[name] = recording
-        newest = self._newest.get(channel)
-        if newest is None or newest.started_at < recording.started_at:
-            self._newest[channel] = recording
-        return recording
-
-    def _uploads_again(self, recording: Recording, leftover: upkeep.Leftover) -> None:
-        """Files that were packaged before and not, as far as the catalog knows, stored."""
-        for path in leftover.inits:
-            self._upload(recording, PackagedFile(path, f"{recording.prefix}/{path.name}", "video/mp4"), None, None)
+    async def _evict(self, wanted: int) -> int:
+        return await self._eviction.free(list(self._recordings.values()), wanted)
 
     async def _check(self) -> None:
         """Is the store what it says it is? Said at once, not when the first segment fails."""
         try:
-            await self._in_thread(check, self._store)
+            await self._lines.in_thread(check, self._store)
+            await self._lines.in_thread(self._store.clean_up)
         except StoreError as error:
             self._store_error = str(error)
             self.stats.store_errors[error.kind] += 1
@@ -360,32 +363,33 @@ class Archive:
             log.info("object store ready", store=self._store.where)
 
     async def _sweep(self) -> None:
-        """Counts the spool, evicts what has been safe long enough, renews playlists, forgets finished recordings."""
-        keep_s = self._settings.archive.keep_after_upload_s
-        while True:
-            busy = {item.folder for item in self._recordings.values() if item.is_busy}
-            self._spool_bytes = await self._in_thread(upkeep.sweep, self._spool, keep_s, busy)
-            now = time.monotonic()
-            for recording in list(self._recordings.values()):
-                if recording.playlist_due and now - recording.playlist_at >= PLAYLIST_EVERY_S:
-                    self._upload_playlist(recording)
-                elif recording.folder not in busy and self._newest.get(recording.channel) is not recording:
-                    del self._recordings[recording.id]
-            await asyncio.sleep(SWEEP_S)
+        """Counts and clears the spool, renews papers, forgets finished recordings."""
+        recordings = list(self._recordings.values())
+        await self._eviction.sweep(recordings, self._archive_settings.keep_after_upload_s)
+        for recording in recordings:
+            self._papers.tick(recording)
+            idle = not recording.is_busy and not recording.is_live and not self._lines.is_busy(recording)
+            if idle and not recording.folder.exists() and self._newest.get(recording.channel) is not recording:
+                self._recordings.pop(recording.id, None)
 
-    async def _insist(self, work: Work) -> None:
-        """Catalog work, until it is done: a database that is away for a while loses nothing."""
+    async def _retain(self) -> None:
+        for channel, policy in list(self._policies.items()):
+            await self.retain(channel, policy)
+
+    async def retain(self, channel: str, policy: Policy) -> None:
+        """Delete those of a channel's recordings that have had their time."""
+        for row in due(await self._catalog.newest(channel, limit=1_000_000), policy, time.time()):
+            log.info("recording has had its time", channel=channel, recording=row.id)
+            await self.delete(row.id)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """``work`` now and again until the end, whatever becomes of one turn."""
         while True:
             try:
                 await work()
-                break
-            except Exception as error:  # noqa: BLE001 - whatever the database says, the spool still has it all
-                self.stats.catalog_errors += 1
-                log.error("catalog failed, trying again", error=repr(error))
-                await asyncio.sleep(RETRY_S)
-
-    async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
+            except Exception as error:  # noqa: BLE001 - said, and tried again
+                log.error("upkeep failed, trying again", error=repr(error))
+            await asyncio.sleep(seconds)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,9 +19,11 @@ from relay.archive.spool import (
     part_header,
     sync_directory,
 )
+from relay.archive.stats import Durations
 from relay.hub.batch import Tracks
 
 COMMIT_EVERY_S = 0.25
+COMMIT_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 class Chunk(NamedTuple):
@@ -182,12 +185,14 @@ class Committer:
         self._dirty: list[OpenPart] = []
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
+        self._started_at = 0.0
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._rounds: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
         self._thread.start()
+        self.delay = Durations(COMMIT_BOUNDS_S)
         self.commits = 0
         self.errors = 0
 
@@ -198,6 +203,11 @@ class Committer:
         self._idle.clear()
         if self._timer is None and not self._busy:
             self._timer = self._loop.call_later(0 if self._draining else self._every_s, self._start)
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the disk has been at the present round; 0 when it is at none."""
+        return time.monotonic() - self._started_at if self._busy else 0.0
 
     async def drain(self) -> None:
         """Commit all that is dirty without waiting for the next round."""
@@ -216,6 +226,7 @@ class Committer:
     def _start(self) -> None:
         self._timer = None
         self._busy = True
+        self._started_at = time.monotonic()
         dirty, self._dirty = self._dirty, []
         jobs = []
         for part in dirty:
@@ -227,6 +238,7 @@ class Committer:
 
     def _finished(self, results: list[_Result]) -> None:
         self._busy = False
+        self.delay.add(time.monotonic() - self._started_at)
         for job, seq, error in results:
             if error is None:
                 self.commits += 1

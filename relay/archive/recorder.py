@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
 from relay.archive.committer import Chunk, Committer, OpenPart
-from relay.archive.spool import PartInfo, same_tracks
+from relay.archive.parts import RETRY_S, Parts
+from relay.archive.spool import ClosedPart, PartInfo, same_tracks
 from relay.hub import BacklogLimit, Batch, Stream
 from relay.hub.batch import Tracks, follow
 from relay.media import Packet
@@ -19,28 +20,14 @@ WITHOUT_KEYFRAME_MS = 30_000
 PART_BYTES = 32 * 1024 * 1024
 WAITING_BYTES = 16 * 1024 * 1024
 HOLE_MS = 100
-RETRY_S = 2.0
 LINK_LOST = "link lost"
 NO_MEDIA = "no media from the encoder"
 DISK = "spool disk failed"
+DISK_FULL = "spool disk nearly full"
 EPOCH_MS = 1 << 30  # how far a part may begin from the base of its tags, whose times have 32 bits
 NO_LIMIT = BacklogLimit(max_ms=1 << 62, max_bytes=1 << 62)  # for a reader that never pauses
 
 log = structlog.get_logger("relay.archive")
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedPart:
-    """A part nothing more is written to.
-
-    ``end_ms``: DTS of what follows it without a gap, None where that is not known. ``before_seq``: only packets
-    numbered below it count, a later part holds the others.
-    """
-
-    path: Path
-    info: PartInfo
-    end_ms: int | None = None
-    before_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +59,7 @@ class Recorder:
     A part ends at the first keyframe after ``segment_ms`` of media, at a hole in time, or where a track changes.
     When the disk fails, what is not committed waits in memory, up to ``WAITING_BYTES``, and is tried again every
     ``RETRY_S``; what comes beyond that is dropped up to a keyframe. ``before``: the recording goes on after that.
+    ``late``: the stream is running already, so nothing is taken before its next keyframe.
     """
 
     def __init__(
@@ -85,38 +73,36 @@ class Recorder:
         segment_ms: int,
         now: Callable[[], float],
         before: Earlier | None = None,
+        late: bool = False,
     ) -> None:
         self.stream = stream
         self.recording = recording
         self.started_at = 0.0
         self.base_ms = 0
         self.is_over = False
+        self.is_paused = False
         self.packets = 0
         self.dropped_packets = 0
-        self.disk_error = ""
-        self._folder = folder
-        self._committer = committer
         self._keeper = keeper
         self._segment_ms = segment_ms
         self._now = now
         self._before = before
-        self._next_number = 0 if before is None else before.next_number
-        self._parts: list[OpenPart] = []  # not yet closed on disk, in order
-        self._part: OpenPart | None = None  # the last of them, while it takes packets
+        self._parts = Parts(folder, committer, self, 0 if before is None else before.next_number, now)
         self._part_tracks: Tracks = (None, None)
         self._tracks: Tracks = (None, None)
         self._tags_base_ms = 0
         self._last_dts_ms: int | None = None
         self._step_ms = 0.0
         self._gap = ""
-        self._dropping = False
-        self._retry: asyncio.TimerHandle | None = None
+        self._dropping = late
+        self._dropped_ms: int | None = None  # DTS of the last packet dropped since anything was kept
+        self._dropped_for = DISK
 
     # --- from the stream ------------------------------------------------------------------------------------------
 
     def take(self, batch: Batch) -> None:
         """Append one batch to the open part; look closer only where a boundary may be."""
-        part, last = self._part, self._last_dts_ms
+        part, last = self._parts.current, self._last_dts_ms
         video, audio = self._tracks
         self.packets += len(batch.packets)
         if (
@@ -133,7 +119,7 @@ class Recorder:
         self._part_tracks = self._tracks
         self._last_dts_ms = batch.last_dts_ms
         data = batch.shared(("flv", self._tags_base_ms), self._encoded)
-        self._append(
+        self._parts.append(
             part, Chunk(data, len(batch.packets), batch.seq, batch.first_dts_ms, batch.last_dts_ms, batch.opening)
         )
 
@@ -145,7 +131,7 @@ class Recorder:
         log.error("recorder failed, going on", channel=self.stream.name, recording=self.recording, error=repr(error))
         self.stream.commit_lost()
         self._dropping = True
-        self._end_part(None)
+        self._parts.end(None)
         asyncio.get_running_loop().call_later(RETRY_S, self._read_again)
 
     def _read_again(self) -> None:
@@ -161,14 +147,48 @@ class Recorder:
         if self.is_over:
             return
         self.is_over = True
-        self._end_part(None)
-        if not self._parts:
-            self._keeper.finished(self)
+        self._parts.end(None)
+        self._finish_if_done()
+
+    def pause(self) -> None:
+        """Take nothing until ``resume``, for want of space. What comes meanwhile is a gap in the recording."""
+        if self.is_paused:
+            return
+        self.is_paused = True
+        self._dropped_for = DISK_FULL
+        if not self._dropping:
+            self._dropping = True
+            self.stream.commit_lost()
+            self._parts.end(None)
+
+    def resume(self) -> None:
+        """There is space again: go on at the next keyframe."""
+        self.is_paused = False
 
     @property
-    def waiting_bytes(self) -> int:
-        """Bytes in memory that are not on disk."""
-        return sum(part.pending_bytes for part in self._parts)
+    def next_number(self) -> int:
+        """The number of the part to come. Settled once the recorder has finished."""
+        return self._parts.next_number
+
+    @property
+    def kept_until_ms(self) -> int | None:
+        """Media time in ms of the last packet kept; None before the first."""
+        return None if self._last_dts_ms is None else self._last_dts_ms - self.base_ms
+
+    @property
+    def dropped_until_ms(self) -> int | None:
+        """Media time in ms of the last packet, where it was dropped and nothing was kept since; else None."""
+        return None if self._dropped_ms is None or not self.started_at else self._dropped_ms - self.base_ms
+
+    @property
+    def dropped_for(self) -> str:
+        """Why packets were dropped last, in a gap's words."""
+        return self._dropped_for
+
+    @property
+    def disk_error(self) -> str:
+        """Why the spool disk took nothing the last time; empty while it does."""
+        return self._parts.disk_error
 
     def _may_end(self, part: OpenPart, batch: Batch) -> bool:
         if part.size > PART_BYTES:
@@ -187,10 +207,18 @@ class Recorder:
         seq = batch.seq - len(batch.packets)
         opening = batch.opening
         if not self.started_at:
+            if self._dropping:
+                if self.is_paused or batch.start < 0:
+                    self.dropped_packets += len(batch.packets)
+                    return
+                self._dropping = False
+                self.stream.commit_lost()  # what was published before this will never be on disk
+                opening = batch.from_start().opening
+                seq, batch = seq + batch.start, batch.from_start()
             self._start(batch)
         run: list[Packet] = []
         for packet in batch.packets:
-            ending = self._part
+            ending = self._parts.current
             gap = self._gap_before(packet, has_video)
             if gap is not None or self._dropping:
                 self._put(ending, run, opening, seq)
@@ -201,30 +229,34 @@ class Recorder:
                 self._begin(packet, seq, opening, gap)
             if self._dropping:
                 self.dropped_packets += 1
+                self._dropped_ms = packet.dts_ms
                 opening = follow(opening, (packet,))
                 continue
             run.append(packet)
             self._last_dts_ms = packet.dts_ms
             video, audio = self._part_tracks
             self._part_tracks = (packet.track, audio) if packet.is_video else (video, packet.track)
-        self._put(self._part, run, opening, seq)
+        self._put(self._parts.current, run, opening, seq)
         self._tracks = batch.closing
 
     def _put(self, part: OpenPart | None, packets: Sequence[Packet], opening: Tracks, seq: int) -> None:
         if packets and part is not None:
             data = encode_batch(packets, opening, self._tags_base_ms)
-            self._append(part, Chunk(data, len(packets), seq, packets[0].dts_ms, packets[-1].dts_ms, opening))
+            self._parts.append(part, Chunk(data, len(packets), seq, packets[0].dts_ms, packets[-1].dts_ms, opening))
 
     def _gap_before(self, packet: Packet, has_video: bool) -> str | None:
         """None where ``packet`` goes on with the part; where it begins one, why media is missing before ("": none)."""
         startable = packet.is_keyframe and (packet.is_video or not has_video)
-        waiting = self.waiting_bytes
+        waiting = self._parts.waiting_bytes
         if self._dropping:
-            if not startable or waiting > WAITING_BYTES // 2:
+            if self.is_paused or not startable or waiting > WAITING_BYTES // 2:
                 return None
             self._dropping = False
-            return DISK
-        part, last = self._part, self._last_dts_ms
+            self._dropped_ms = None
+            # Also for a publisher that came meanwhile: an Acknowledgement counts from its first byte.
+            self.stream.commit_lost()
+            return self._dropped_for
+        part, last = self._parts.current, self._last_dts_ms
         if part is None or last is None:
             return self._gap
         if packet.dts_ms - last > HOLE_MS + 3 * self._step(part, last):
@@ -233,8 +265,9 @@ class Recorder:
             return self._gap or NO_MEDIA
         if waiting > WAITING_BYTES:
             self._dropping = True
+            self._dropped_for = DISK
             self.stream.commit_lost()
-            self._end_part(None)
+            self._parts.end(None)
             return None
         before = self._part_tracks[0 if packet.is_video else 1]
         if before is not None and not same_tracks(before, packet.track):
@@ -270,7 +303,7 @@ class Recorder:
         dts_ms = packet.dts_ms
         if dts_ms - self._tags_base_ms >= EPOCH_MS:
             self._tags_base_ms = dts_ms
-        self._end_part(None if gap else dts_ms)
+        self._parts.end(None if gap else dts_ms)
         opening = (packet.track, opening[1]) if packet.is_video else (opening[0], packet.track)
         info = PartInfo(
             recording=self.recording,
@@ -284,93 +317,20 @@ class Recorder:
             recording_started_at=self.started_at,
             gap=gap,
         )
-        self._part = OpenPart(self._folder, info, opening, self)
-        self._parts.append(self._part)
+        self._parts.open(info, opening)
         self._part_tracks = (None, None)
         self._gap = ""
 
-    def _end_part(self, end_ms: int | None) -> None:
-        part, self._part = self._part, None
-        if part is None:
-            return
-        if not part.packets:
-            self._parts.remove(part)
-            return
-        part.closing = True
-        part.end_ms = end_ms
-        self._touch(part)
+    # --- from the parts -------------------------------------------------------------------------------------------
 
-    def _append(self, part: OpenPart, chunk: Chunk) -> None:
-        part.append(chunk)
-        if not part.dirty:
-            self._touch(part)
+    def committed(self, seq: int) -> None:
+        """On disk up to packet ``seq``: the publisher may know."""
+        self.stream.commit(seq)
 
-    def _touch(self, part: OpenPart) -> None:
-        if not part.dirty and self._retry is None:
-            self._committer.touch(part)
+    def closed(self, part: ClosedPart) -> None:
+        self._keeper.closed(part)
+        self._finish_if_done()
 
-    # --- from the committer ---------------------------------------------------------------------------------------
-
-    def number(self) -> int:
-        """The next part's number. Called in the committer's thread, in the order of the parts."""
-        number = self._next_number
-        self._next_number = number + 1
-        return number
-
-    def committed(self, part: OpenPart, seq: int) -> None:
-        """Part ``part`` is on disk up to packet ``seq``: the publisher may know."""
-        self.disk_error = ""
-        if seq:
-            self.stream.commit(seq)
-        if part.closed_path is not None:
-            self._done(part, ClosedPart(part.closed_path, part.info, part.end_ms))
-
-    def failed(self, part: OpenPart, chunks: list[Chunk], error: OSError) -> None:
-        """Keep what is not on disk; go on in a new part where the file has something already."""
-        self.disk_error = f"{error.strerror or error} ({part.folder})"
-        log.error("spool part failed", channel=self.stream.name, recording=self.recording, error=str(error))
-        if part.committed_length:
-            self._replace(part, chunks + part.pending)
-        else:
-            part.put_back(chunks)
-        if self._retry is None:
-            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
-
-    def _replace(self, part: OpenPart, chunks: list[Chunk]) -> None:
-        """What was committed of ``part`` stays as it is; ``chunks`` go to a part that follows it."""
-        at = self._parts.index(part)
-        if not chunks:
-            if self._part is part:
-                self._part = None
-            self._done(part, ClosedPart(part.open_path, part.info, part.end_ms))
-            return
-        first = chunks[0]
-        start_ms = first.first_dts_ms
-        info = replace(
-            part.info,
-            seq=-1,
-            start_ms=start_ms,
-            first_seq=first.seq - first.packets + 1,
-            started_at=self.started_at + (start_ms - self.base_ms) / 1000,
-            gap="",
-        )
-        following = OpenPart(self._folder, info, first.opening, self)
-        for chunk in chunks:
-            following.append(chunk)
-        following.closing, following.end_ms = part.closing, part.end_ms
-        self._parts.insert(at + 1, following)
-        if self._part is part:
-            self._part = following
-        self._done(part, ClosedPart(part.open_path, part.info, start_ms, first.seq - first.packets + 1))
-
-    def _try_again(self) -> None:
-        self._retry = None
-        for part in self._parts:
-            if part.pending or part.closing:
-                self._touch(part)
-
-    def _done(self, part: OpenPart, closed: ClosedPart) -> None:
-        self._parts.remove(part)
-        self._keeper.closed(closed)
-        if self.is_over and not self._parts:
+    def _finish_if_done(self) -> None:
+        if self.is_over and self._parts.all_closed:
             self._keeper.finished(self)

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,19 +10,32 @@ from pathlib import Path
 import structlog
 
 from relay.archive.packager import InitSegment, init_segment, media_segment, tracks_of
-from relay.archive.recorder import ClosedPart, Earlier
-from relay.archive.spool import CLOSED_SUFFIX, Part, read_part, write_file
+from relay.archive.recorder import Earlier
+from relay.archive.spool import ClosedPart, Part, read_part, write_file
+from relay.archive.thumbnails import jpeg
 from relay.database import GapRow, RecordingRow, SegmentRow
-from relay.errors import RelayError
-from relay.media import TrackKind
+from relay.errors import MediaError, RelayError
+from relay.media import Packet, TrackKind
 
 log = structlog.get_logger("relay.archive")
 
 SEGMENT_SUFFIX = ".m4s"
+RAW_SUFFIX = ".raw.flv"  # a segment that MP4 cannot hold
+THUMBNAIL = "thumb-{:06d}.jpg"
+_TYPES = {"m4s": "video/iso.segment", "mp4": "video/mp4", "flv": "video/x-flv", "jpg": "image/jpeg"}
 GAP_OVER_MS = 100
 NOT_COMMITTED = "not on the spool disk"
 ALONE_MS = 500  # a track on its own for longer than this is not just its frames being of another length
 _FRAME_MS = {TrackKind.VIDEO: 33, TrackKind.AUDIO: 21}
+
+
+@dataclass(slots=True)
+class Paper:
+    """A document beside the segments: whether it is to be written, is being, and when it last was (monotonic s)."""
+
+    due: bool = False
+    busy: bool = False
+    written_at: float = field(default_factory=time.monotonic)
 
 
 class Recording:
@@ -33,43 +47,56 @@ class Recording:
         self.folder = folder
         self.prefix = f"{channel}/{recording_id}"
         self.started_at = 0.0
+        self.base_ms = 0
         self.segments: list[SegmentRow] = []
+        self.gaps: dict[int, GapRow] = {}  # by start
         self.stored: set[int] = set()
         self.inits: dict[str, InitSegment] = {}  # by object key, the newest last
+        self.init_facts: dict[str, tuple[int, str]] = {}  # size and SHA-256, by object key
         self.init_count = 0
-        self.stored_inits: set[str] = set()
+        self.stored_files: set[str] = set()  # keys of stored init segments and thumbnails
+        self.thumbnail_ms: int | None = None  # media time of the last
         self.next_number = 0
         self.end_ms: int | None = None  # media time at which the last segment ends
         self.ended_at: float | None = None  # wall clock of that, unix seconds
         self.ended_cleanly = True
         self.is_live = False
         self.is_complete = False
-        self.playlist_due = False
-        self.playlist_busy = False
-        self.playlist_at = 0.0
+        self.playlist = Paper()
+        self.manifest = Paper()
 
-    def take_up(self, row: RecordingRow, segments: Sequence[SegmentRow]) -> None:
+    def take_up(self, row: RecordingRow, segments: Sequence[SegmentRow], gaps: Sequence[GapRow]) -> None:
         """Go on from what the catalog has."""
-        self.started_at = row.started_at
+        self.started_at, self.base_ms = row.started_at, row.base_ms
+        self.gaps = {gap.start_ms: gap for gap in gaps}
         self.is_complete = row.state == "complete"
         self.ended_cleanly = self.is_complete
         for segment in segments:
             self.advance(segment)
             if segment.stored:
                 self.stored.add(segment.seq)
-                self.stored_inits.add(segment.init_key)
+                self.stored_files.add(segment.init_key)
             stem = segment.init_key.rpartition("/init-")[2].removesuffix(".mp4")
             if stem.isdigit():
                 self.init_count = max(self.init_count, int(stem))
 
     def advance(self, segment: SegmentRow) -> None:
         """A segment was packaged: the recording ends with it for now."""
-        others = [other for other in self.segments if other.seq != segment.seq]
-        self.segments = sorted([*others, segment], key=lambda item: item.seq)
+        if not self.segments or self.segments[-1].seq < segment.seq:
+            self.segments.append(segment)
+        else:
+            others = [other for other in self.segments if other.seq != segment.seq]
+            self.segments = sorted([*others, segment], key=lambda item: item.seq)
         last = self.segments[-1]
-        self.next_number = max(self.next_number, last.seq + 1)
-        self.end_ms = _end_ms(last)
-        self.ended_at = last.started_at + last.duration_s
+        if segment.thumbnail:
+            self.thumbnail_ms = segment.start_ms
+        self.extend(_end_ms(last), last.started_at + last.duration_s, last.seq + 1)
+
+    def extend(self, end_ms: int, ended_at: float, next_number: int) -> None:
+        """The recording reaches to media time ``end_ms``, unix seconds ``ended_at``, though not packaged yet."""
+        self.next_number = max(self.next_number, next_number)
+        if self.end_ms is None or end_ms > self.end_ms:
+            self.end_ms, self.ended_at = end_ms, ended_at
 
     def earlier(self) -> Earlier | None:
         """What a recorder that goes on with this recording must know; None where there is nothing yet."""
@@ -84,13 +111,30 @@ class Recording:
     @property
     def is_busy(self) -> bool:
         """Whether anything about it is still to be done."""
-        return not (self.is_complete and self.all_stored) or self.playlist_due or self.playlist_busy
+        papers = (self.playlist, self.manifest)
+        return not (self.is_complete and self.all_stored) or any(paper.due or paper.busy for paper in papers)
+
+    def segment_of(self, name: str) -> SegmentRow | None:
+        """The segment whose media is in the file ``name``."""
+        key = f"{self.prefix}/{name}"
+        return next((segment for segment in self.segments if segment.object_key == key), None)
+
+    def is_stored(self, name: str) -> bool:
+        """Whether the file ``name`` is in the store, verified."""
+        stem = name.partition(".")[0]
+        if stem.isdigit() and name.endswith((SEGMENT_SUFFIX, RAW_SUFFIX)):
+            return int(stem) in self.stored
+        return f"{self.prefix}/{name}" in self.stored_files
+
+    @staticmethod
+    def is_init(name: str) -> bool:
+        return name.startswith("init-")
 
     def storable(self) -> list[SegmentRow]:
         """The segments up to the first one that is not stored yet: what a playlist in the store may name."""
         kept: list[SegmentRow] = []
         for segment in self.segments:
-            if segment.seq not in self.stored or (segment.init_key and segment.init_key not in self.stored_inits):
+            if segment.seq not in self.stored or (segment.init_key and segment.init_key not in self.stored_files):
                 break
             kept.append(segment)
         return kept
@@ -101,6 +145,11 @@ class PackagedFile:
     path: Path
     key: str
     content_type: str
+
+    @classmethod
+    def at(cls, path: Path, key: str) -> "PackagedFile":
+        """The file at ``path``, its content type by its name."""
+        return cls(path, key, _TYPES[path.suffix[1:]])
 
 
 @dataclass(slots=True)
@@ -123,16 +172,17 @@ def _segment(
     data = media_segment(closed.info.seq + 1, part.packets, init, base_ms=base_ms, ends_ms=ends)
     file = closed.path.with_name(f"{closed.info.seq:06d}{SEGMENT_SUFFIX}")
     write_file(file, data)
-    return key, new, PackagedFile(file, f"{recording.prefix}/{file.name}", "video/iso.segment"), data
+    return key, new, PackagedFile.at(file, f"{recording.prefix}/{file.name}"), data
 
 
 def _end_ms(segment: SegmentRow) -> int:
     return segment.start_ms + round(segment.duration_s * 1000)
 
 
-def package(recording: Recording, closed: ClosedPart) -> Packaged:
+def package(recording: Recording, closed: ClosedPart, thumbnail_every_s: float = 0.0) -> Packaged:
     """Turn a closed (or left behind) part into a segment file beside it. Blocks; repeatable.
 
+    With a thumbnail of its first keyframe, where the one before is ``thumbnail_every_s`` ago (0: none).
     Raises SpoolError when the part cannot be read, OSError when the disk fails.
     """
     part = read_part(closed.path, closed.before_seq)
@@ -146,29 +196,50 @@ def package(recording: Recording, closed: ClosedPart) -> Packaged:
     except (RelayError, ValueError, LookupError, struct.error) as error:
         # What cannot be packaged is kept as it came: the part itself becomes the object.
         log.error("kept as FLV", part=str(closed.path), reason=str(error))
-        file = closed.path.with_name(f"{seq:06d}{CLOSED_SUFFIX}")
+        file = closed.path.with_name(f"{seq:06d}{RAW_SUFFIX}")
         data = closed.path.read_bytes()[: part.verified_length]
-        if file != closed.path or file.stat().st_size != len(data):
-            write_file(file, data)
+        write_file(file, data)
         key, new = "", []
-        media = PackagedFile(file, f"{recording.prefix}/{file.name}", "video/x-flv")
+        media = PackagedFile.at(file, f"{recording.prefix}/{file.name}")
     first_video = next((packet for packet in part.packets if packet.is_video), None)
     earlier = [segment for segment in recording.segments if segment.seq < seq]
     gap = _gap(_end_ms(earlier[-1]), part, start_ms - base_ms) if earlier else None
+    picture = None
+    last_ms, at_ms = recording.thumbnail_ms, max(0, start_ms - base_ms)
+    if thumbnail_every_s and (last_ms is None or at_ms - last_ms >= thumbnail_every_s * 1000):
+        picture = _thumbnail(recording, closed.path.parent, seq, first_video, at_ms)
     segment = SegmentRow(
         seq=seq,
         object_key=media.key,
         init_key=key,
         started_at=part.info.started_at + (start_ms - part.info.start_ms) / 1000,
-        start_ms=max(0, start_ms - base_ms),
+        start_ms=at_ms,
         duration_s=(end_ms - start_ms) / 1000,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         starts_with_keyframe=first_video is None or first_video.is_keyframe,
         discontinuity=gap is not None or (bool(earlier) and earlier[-1].init_key != key),
+        thumbnail=picture is not None,
     )
     recording.advance(segment)
-    return Packaged(segment, gap, [*new, media])
+    return Packaged(segment, gap, [*new, media, *([] if picture is None else [picture])])
+
+
+def _thumbnail(recording: Recording, folder: Path, seq: int, first: Packet | None, at_ms: int) -> PackagedFile | None:
+    """A picture of keyframe ``first``; None where there is none, or none can be made. Raises OSError."""
+    if first is None or not first.is_keyframe:
+        return None
+    try:
+        data = jpeg(first)
+    except MediaError as error:
+        log.warning("no thumbnail", recording=recording.id, segment=seq, reason=str(error))
+        data = None
+    recording.thumbnail_ms = at_ms  # also where it failed: the next try is as far away as the next picture
+    if data is None:
+        return None
+    path = folder / THUMBNAIL.format(seq)
+    write_file(path, data)
+    return PackagedFile.at(path, f"{recording.prefix}/{path.name}")
 
 
 def _gap(before_ms: int, part: Part, start_ms: int) -> GapRow | None:
@@ -216,4 +287,5 @@ def _init_for(recording: Recording, part: Part) -> tuple[str, InitSegment, list[
     write_file(path, init.data)
     key = f"{recording.prefix}/{path.name}"
     recording.inits[key] = init
-    return key, init, [PackagedFile(path, key, "video/mp4")]
+    recording.init_facts[key] = (len(init.data), hashlib.sha256(init.data).hexdigest())
+    return key, init, [PackagedFile.at(path, key)]

@@ -49,6 +49,21 @@ class PartInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedPart:
+    """A part nothing more is written to.
+
+    ``end_ms``: DTS of what follows it without a gap, None where that is not known. ``before_seq``: only packets
+    numbered below it count, a later part holds the others. ``closed_at``: unix seconds, 0 where an earlier run left it.
+    """
+
+    path: Path
+    info: PartInfo
+    end_ms: int | None = None
+    before_seq: int | None = None
+    closed_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A part read back: packets on the stream's timeline, the verified length in bytes, the last packet's number."""
 

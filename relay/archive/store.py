@@ -54,6 +54,9 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; none there is no error."""
 
+    def clean_up(self) -> int:
+        """Remove what broken uploads left behind; how many there were."""
+
 
 class FileStore:
     """Objects as files below ``root``, each whole or absent whatever happens."""
@@ -117,6 +120,9 @@ class FileStore:
             key = path.relative_to(self._root).as_posix()
             if key.startswith(prefix) and path.is_file() and not path.name.startswith("."):
                 yield StoredObject(key, path.stat().st_size)
+
+    def clean_up(self) -> int:
+        return 0
 
     def delete(self, key: str) -> None:
         try:
@@ -219,6 +225,9 @@ class S3Store:
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def clean_up(self) -> int:
+        return 0
 
     def delete(self, key: str) -> None:
         self._call("delete_object", key)

@@ -1,72 +1,141 @@
-"""Upkeep of the spool: what a run left behind, what is safe and old enough to go. Blocking; for threads."""
+"""Upkeep of the spool: what a run left behind, what lies there, what may go. Blocking; for threads."""
 
 import os
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from relay.archive.recorder import ClosedPart
-from relay.archive.spool import OPEN_SUFFIX, PartInfo, Spool, part_number, read_info, recover
+from relay.archive.spool import (
+    OPEN_SUFFIX,
+    ClosedPart,
+    PartInfo,
+    Spool,
+    commits,
+    part_number,
+    read_info,
+    read_part,
+    recover,
+)
 from relay.database import RecordingRow
+from relay.errors import SpoolError
+
+_FIRST_LOOK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
-    """One recording's files in the spool: parts in order, init segments, and its row should the catalog lack it."""
+class LeftPart:
+    """A part an earlier run left behind, and the one that follows it in number; not looked into yet."""
 
-    row: RecordingRow
-    parts: list[ClosedPart]
-    inits: list[Path]
-    next_number: int
+    path: Path
+    following: Path | None
+
+
+@dataclass(slots=True)
+class Leftover:
+    """One recording's files in the spool, by name only: parts in order, and the next free number."""
+
+    folder: Path
+    parts: list[LeftPart] = field(default_factory=list)
+    next_number: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def channel(self) -> str:
+        return self.folder.parent.name
+
+
+class SpoolFile(NamedTuple):
+    """A file as it lies there: size in bytes, and when it was written or last vouched for, unix seconds."""
+
+    path: Path
+    size: int
+    changed_at: float
 
 
 def find(spool: Spool) -> list[Leftover]:
-    """Every recording with files in the spool, oldest first. Raises OSError."""
+    """Every recording with files in the spool, oldest first. Opens none of them, whatever their number and size."""
     found = []
     for folder in sorted(spool.folders(), key=lambda path: path.name):
-        names = sorted(folder.iterdir())
-        numbered = sorted((number, path) for path in names if (number := part_number(path)) is not None)
-        infos = [(path, info) for _, path in numbered if (info := _info(path)) is not None]
-        inits = [path for path in names if path.name.startswith("init-") and path.suffix == ".mp4"]
-        numbers = [number for number, _ in numbered] + [int(path.stem) for path in names if path.suffix == ".m4s"]
-        for path in names:
+        leftover = Leftover(folder)
+        numbered: list[tuple[int, Path]] = []
+        for path in folder.iterdir():
+            name = path.name.partition(".")[0]
             if path.suffix == ".tmp":
                 path.unlink()
-        found.append(Leftover(_row(folder, infos), _parts(infos), inits, max(numbers, default=-1) + 1))
+                continue
+            if name.isdigit() and len(name) >= 6:
+                leftover.next_number = max(leftover.next_number, int(name) + 1)
+            number = part_number(path)
+            if number is not None:
+                numbered.append((number, path))
+        numbered.sort()
+        for index, (number, path) in enumerate(numbered):
+            following = numbered[index + 1] if index + 1 < len(numbered) else None
+            follows = following is not None and following[0] == number + 1
+            leftover.parts.append(LeftPart(path, following[1] if follows and following is not None else None))
+        found.append(leftover)
     return found
 
 
-def _info(path: Path) -> PartInfo | None:
-    """The part's own account, once something of it is verified; a part without any never held committed media."""
-    info = read_info(path) if recover(path) else None
+def resolve(left: LeftPart) -> ClosedPart | None:
+    """What is verified of a part left behind, with where it ends; None where it never held committed media.
+
+    Raises OSError or SpoolError (disk).
+    """
+    info = _info(left.path)
     if info is None:
-        if path.name.endswith(OPEN_SUFFIX):
-            path.unlink()
-        else:
-            set_aside(path)
-    return info
+        if left.path.name.endswith(OPEN_SUFFIX):
+            left.path.unlink(missing_ok=True)
+        elif left.path.exists():
+            set_aside(left.path)
+        return None
+    following = _info(left.following) if left.following is not None and left.following.exists() else None
+    if following is None or following.gap or following.recording_base_ms != info.recording_base_ms:
+        return ClosedPart(left.path, info)
+    return ClosedPart(left.path, info, following.start_ms, following.first_seq)
 
 
-def _parts(infos: list[tuple[Path, PartInfo]]) -> list[ClosedPart]:
-    parts = []
-    for index, (path, info) in enumerate(infos):
-        following = infos[index + 1][1] if index + 1 < len(infos) else None
-        if following is None or following.gap or following.recording_base_ms != info.recording_base_ms:
-            parts.append(ClosedPart(path, info))
-        else:
-            parts.append(ClosedPart(path, info, following.start_ms, following.first_seq))
-    return parts
+def _info(path: Path) -> PartInfo | None:
+    """The part's own account, once something of it is verified."""
+    try:
+        with path.open("rb") as file:
+            begins = next(iter(commits(file.read(_FIRST_LOOK))), None) is not None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SpoolError(f"cannot read {path}: {error.strerror}") from error
+    return read_info(path) if begins or recover(path) else None
 
 
-def _row(folder: Path, infos: list[tuple[Path, PartInfo]]) -> RecordingRow:
-    started_at, base_ms = _time_in(folder), 0
-    if infos:
-        info = infos[0][1]
-        started_at, base_ms = info.recording_started_at, info.recording_base_ms
+def row(leftover: Leftover) -> RecordingRow:
+    """A recording's row as its files tell it, for a catalog that does not know it."""
+    started_at, base_ms = _time_in(leftover.folder), 0
+    for left in leftover.parts:
+        info = _info(left.path)
+        if info is not None:
+            started_at, base_ms = info.recording_started_at, info.recording_base_ms
+            break
     return RecordingRow(
-        id=folder.name, channel=folder.parent.name, state="recording", started_at=started_at, base_ms=base_ms
+        id=leftover.id, channel=leftover.channel, state="recording", started_at=started_at, base_ms=base_ms
     )
+
+
+def tail(leftover: Leftover) -> tuple[int, float] | None:
+    """(media time in ms, unix seconds) at which the last verified packet lies; None where no part tells."""
+    for left in reversed(leftover.parts):
+        try:
+            part = read_part(left.path)
+        except SpoolError:
+            continue  # set aside when its turn comes
+        if part is not None and part.packets:
+            last_ms = max(packet.dts_ms for packet in part.packets)
+            info = part.info
+            return last_ms - info.recording_base_ms, info.started_at + (last_ms - info.start_ms) / 1000
+    return None
 
 
 def _time_in(folder: Path) -> float:
@@ -77,16 +146,22 @@ def _time_in(folder: Path) -> float:
         return folder.stat().st_mtime
 
 
-def stored(part: Path, segment: Path) -> None:
-    """The segment is safe: its part may go, and its own time to stay begins."""
-    if segment != part and segment.exists():
-        os.utime(segment)
-    part.unlink(missing_ok=True)
+def touch(path: Path) -> None:
+    """From now on counts the time ``path`` is kept."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return  # evicted for want of space meanwhile
 
 
-def remove(part: Path) -> None:
-    """Remove a part without media."""
-    part.unlink(missing_ok=True)
+def remove(path: Path) -> int:
+    """Remove a file, if it is there; the bytes that frees."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
 
 
 def set_aside(part: Path) -> None:
@@ -94,26 +169,22 @@ def set_aside(part: Path) -> None:
     part.rename(part.with_name(part.name + ".unreadable"))
 
 
-def sweep(spool: Spool, keep_s: float, busy: set[Path]) -> int:
-    """Bytes in the spool, after evicting segments whose part is gone, so stored, for ``keep_s`` seconds.
-
-    Folders of recordings that are not ``busy`` and hold nothing but init segments go too.
-    """
-    total = 0
-    horizon = time.time() - keep_s
+def files(spool: Spool) -> dict[Path, list[SpoolFile]]:
+    """Everything that lies in the spool, by recording's folder."""
+    found: dict[Path, list[SpoolFile]] = {}
     for folder in spool.folders():
-        files = {path.name: path.stat() for path in folder.iterdir()}
-        parts = {int(name.partition(".")[0]) for name in files if part_number(folder / name) is not None}
-        for name, status in list(files.items()):
-            evictable = name.endswith(".m4s") and int(name[:-4]) not in parts
-            if evictable and status.st_mtime <= horizon:
-                (folder / name).unlink(missing_ok=True)
-                del files[name]
-            else:
-                total += status.st_size
-        if folder not in busy and all(name.startswith("init-") for name in files):
-            for name, status in files.items():
-                (folder / name).unlink(missing_ok=True)
-                total -= status.st_size
-            spool.remove(folder)
-    return total
+        own = found[folder] = []
+        for path in folder.iterdir():
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            own.append(SpoolFile(path, status.st_size, status.st_mtime))
+    return found
+
+
+def clear(spool: Spool, folder: Path) -> None:
+    """Remove a recording's folder with all that is in it."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        path.unlink(missing_ok=True)
+    spool.remove(folder)

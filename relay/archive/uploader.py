@@ -1,32 +1,23 @@
 """Uploader: files to the object store, oldest first, verified, for as long as it takes."""
 
 import asyncio
+import hashlib
 import heapq
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from relay.archive.stats import ArchiveStats
 from relay.archive.store import Store
 from relay.errors import StoreError
 
 log = structlog.get_logger("relay.archive")
 
 FIRST_WAIT_S, MOST_WAIT_S, LEAST_WAIT_S = 0.5, 30.0, 0.5
-
-
-@dataclass(slots=True)
-class ArchiveStats:
-    """Counters of the whole archive; metrics read them at scrape."""
-
-    segments: Counter[str] = field(default_factory=Counter)
-    stored_bytes: int = 0
-    store_errors: Counter[str] = field(default_factory=Counter)
-    catalog_errors: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -37,10 +28,12 @@ class Upload:
     content_type: str
     path: Path | None = None
     data: bytes = b""
+    sha256: str = ""  # of the file, in hex, where it is known
     waiting_since: float = 0.0  # unix seconds: when the media in it was closed; 0 for what is no media
     order: float = 0.0  # unix seconds: what is older goes first
     replaces: bool = False  # an object that changes, such as a playlist
     stored: Callable[[int], Awaitable[None]] | None = None  # told the size in bytes
+    unwanted: bool = False
 
 
 class Uploader:
@@ -67,6 +60,13 @@ class Uploader:
         heapq.heappush(self._queue, (upload.waiting_since or upload.order, self._added, upload))
         self._idle.clear()
         self._wanted.set()
+
+    def forget(self, prefix: str) -> None:
+        """Drop what waits below ``prefix``: it is not wanted any more."""
+        self._queue = [item for item in self._queue if not item[2].key.startswith(prefix)]
+        heapq.heapify(self._queue)
+        for upload in self._busy:
+            upload.unwanted = upload.unwanted or upload.key.startswith(prefix)
 
     @property
     def waiting(self) -> int:
@@ -115,7 +115,7 @@ class Uploader:
 
     async def _upload(self, upload: Upload) -> None:
         """Until it is stored, or its file is gone."""
-        while True:
+        while not upload.unwanted:
             try:
                 if self._failures:
                     async with self._probe:
@@ -150,7 +150,15 @@ class Uploader:
 
 def _put(store: Store, upload: Upload) -> int:
     """Store one object and look whether it is there in full; in an uploader thread."""
-    data = upload.path.read_bytes() if upload.path is not None else upload.data
+    try:
+        data = upload.path.read_bytes() if upload.path is not None else upload.data
+    except FileNotFoundError:
+        # Gone because it is safe, though the catalog was not told before a crash?
+        if upload.sha256 and store.head(upload.key) is not None:
+            data = store.get(upload.key)
+            if hashlib.sha256(data).hexdigest() == upload.sha256:
+                return len(data)
+        raise
     store.put(upload.key, data, upload.content_type, replace=upload.replaces)
     if not store.holds(upload.key, data):
         # Somebody else's bytes under our key, or half of ours: ours are right.

@@ -62,6 +62,23 @@ def channel_remove(name: str) -> None:
     out.print(f"channel {name} removed", highlight=False)
 
 
+@channel_app.command("archive")
+def channel_archive(
+    name: str,
+    priority: Annotated[int | None, typer.Option(help="When the disk is full, the lowest pauses first.")] = None,
+    keep_days: Annotated[float | None, typer.Option(help="Delete recordings older than this; 0: keep all.")] = None,
+    keep_gb: Annotated[float | None, typer.Option(help="Keep the newest up to this size in GB; 0: keep all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How the channel's recordings are kept. What is not given stays as it is."""
+    client = Chosen.client()
+    options = client.call("GET", "channels", name)["archive"]
+    for key, value in (("priority", priority), ("keep_days", keep_days), ("keep_gb", keep_gb)):
+        if value is not None:
+            options[key] = value if value or key == "priority" else None
+    _show_channel(client.call("PATCH", "channels", name, body={"archive": options}), as_json)
+
+
 @channel_app.command("rotate-key")
 def channel_rotate_key(name: str, as_json: Json = False) -> None:
     """Give a channel a new stream key; the old one stops working at once."""
@@ -137,6 +154,12 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
         ("recording", "recording"),
     ):
         out.print(f"{label:>12}  {channel[key] or '-'}", highlight=False, soft_wrap=True)
+    kept = channel["archive"]
+    limits = [f"{kept['keep_days']:g} days"] if kept["keep_days"] else []
+    limits += [f"{kept['keep_gb']:g} GB"] if kept["keep_gb"] else []
+    words = f"kept for {' or '.join(limits)}" if limits else "kept for ever"
+    paused = "; PAUSED: the disk is nearly full" if channel["recording_paused"] else ""
+    out.print(f"{'archive':>12}  {words}, priority {kept['priority']}{paused}", highlight=False)
     playback = f"{channel['playback_url']}?key={channel['read_key']}"
     out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
     if channel["destinations"]:

@@ -1,18 +1,18 @@
 """Control: every change an operator makes, carried out in the database and in the running relay together."""
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import structlog
 
 from relay.archive import Archive
+from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models
 from relay.control.destinations import changed, prepared
-from relay.database import ChannelRow, Database, DestinationRow, RecordingRow
+from relay.control.recordings import Recordings
+from relay.database import ChannelRow, Database, DestinationRow
 from relay.egress.base import DestinationConfig
 from relay.egress.manager import EgressManager
 from relay.errors import ConflictError, InvalidError, NotFoundError
@@ -49,6 +49,7 @@ class Control:
         self._publisher = publisher
         self._publish_host = publish_host
         self._playback_base = playback_base
+        self.recordings = Recordings(database.recordings, archive)
         self._rows: dict[str, ChannelRow] = {}
         self._changing = asyncio.Lock()
 
@@ -73,7 +74,8 @@ class Control:
 
     async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
         key = self._free_key(wanted.name, wanted.stream_key) or new_key()
-        self._set(await self._database.channels.create(wanted.name, key, new_key(), {}, destinations))
+        options = {"archive": wanted.archive.model_dump()}
+        self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations))
         log.info("channel created", channel=wanted.name)
 
     def channels(self) -> list[models.ChannelView]:
@@ -84,7 +86,7 @@ class Control:
         return self._view(self._row(name))
 
     async def change_channel(self, name: str, change: models.ChannelChange) -> models.ChannelView:
-        """A new key of the caller's choosing, or another list of destinations.
+        """A new key of the caller's choosing, another list of destinations, or other archive options.
 
         Raises NotFoundError, ConflictError or InvalidError, and changes nothing then.
         """
@@ -96,7 +98,16 @@ class Control:
                 await self._change_key(self._row(name), key)
             if destinations is not None:
                 await self._set_destinations(self._row(name), destinations)
+            if change.archive is not None:
+                await self._set_archive(self._row(name), change.archive)
         return self.channel(name)
+
+    async def _set_archive(self, row: ChannelRow, wanted: models.ArchiveOptions) -> None:
+        changed = replace(row, options={**row.options, "archive": wanted.model_dump()})
+        await self._database.channels.update(changed)
+        self._rows[row.name] = changed
+        self._configure_archive(changed)
+        log.info("archive options changed", channel=row.name, **wanted.model_dump())
 
     async def delete_channel(self, name: str) -> None:
         """End the stream, forget keys and destinations; recordings stay. Raises NotFoundError."""
@@ -110,6 +121,8 @@ class Control:
         self._admission.remove(name)
         self._hub.remove(name)
         self._egress.remove(name)
+        if self._archive is not None:
+            self._archive.set_policy(name, None)
         log.info("channel deleted", channel=name)
 
     async def rotate_key(self, name: str) -> models.ChannelView:
@@ -228,6 +241,10 @@ class Control:
             if destinations != row.destinations:
                 await self._set_destinations(row, destinations)
                 changes.append(f"channel {wanted.name}: destinations changed")
+                row = self._row(wanted.name)
+            if "archive" in wanted.model_fields_set and wanted.archive != models.archive_options(row):
+                await self._set_archive(row, wanted.archive)
+                changes.append(f"channel {wanted.name}: archive options changed")
         if prune:
             names = {wanted.name for wanted, _ in ready}
             for name in [name for name in self._rows if name not in names]:
@@ -235,27 +252,16 @@ class Control:
                 changes.append(f"channel {name} deleted")
         return changes
 
-    # --- recordings -------------------------------------------------------------------------------------------
-
-    async def recordings(self, channel: str | None = None, limit: int = 1000) -> list[models.RecordingView]:
-        """Newest first."""
-        if channel is not None and not re.fullmatch(models.NAME, channel):
-            return []
-        return [_recording(row) for row in await self._database.recordings.newest(channel, limit)]
-
-    async def recording(self, recording_id: str) -> models.RecordingView:
-        """Raises NotFoundError."""
-        if not re.fullmatch(r"[0-9A-Za-z-]{1,32}", recording_id):
-            raise NotFoundError("there is no such recording; `relay recording list` shows those there are")
-        return _recording(await self._database.recordings.get(recording_id))
+    # --- playback ---------------------------------------------------------------------------------------------
 
     async def newest_recording(self, channel: str) -> str:
         """The recording ``channel`` is writing, or its last one. Raises NotFoundError."""
         self._row(channel)
-        rows = await self._database.recordings.newest(channel, limit=1)
-        if not rows:
-            raise NotFoundError(f"nothing has been recorded on {channel} yet")
-        return rows[0].id
+        return await self.recordings.newest(channel)
+
+    def playback_base(self) -> str:
+        """What playback URLs begin with."""
+        return self._playback_base()
 
     def may_play(self, channel: str, key: str) -> bool:
         """Whether ``key`` is the read key of ``channel``."""
@@ -275,6 +281,13 @@ class Control:
         self._rows = dict(sorted(self._rows.items()))
         self._admission.set_channel(row.name, row.stream_key, row.read_key)
         self._configure_egress(row)
+        self._configure_archive(row)
+
+    def _configure_archive(self, row: ChannelRow) -> None:
+        if self._archive is not None:
+            options = models.archive_options(row)
+            keep_bytes = None if options.keep_gb is None else round(options.keep_gb * 1e9)
+            self._archive.set_policy(row.name, Policy(options.priority, options.keep_days, keep_bytes))
 
     def _configure_egress(self, row: ChannelRow) -> None:
         self._egress.configure(
@@ -322,6 +335,8 @@ class Control:
                 for status in self._egress.status(row.name)
             ],
             recording=self._archive.recording_of(row.name) if self._archive is not None else None,
+            recording_paused=self._archive is not None and self._archive.is_paused(row.name),
+            archive=models.archive_options(row),
         )
 
 
@@ -351,22 +366,3 @@ def _tracks(stream: Stream | None) -> list[models.TrackView]:
         for track in (stream.tracks if stream is not None else ())
         if track is not None
     ]
-
-
-def _recording(row: RecordingRow) -> models.RecordingView:
-    return models.RecordingView(
-        id=row.id,
-        channel=row.channel,
-        state="complete" if row.state == "complete" else "recording",
-        started_at=_iso(row.started_at),
-        ended_at=None if row.ended_at is None else _iso(row.ended_at),
-        duration_s=row.duration_s,
-        gap_s=row.gap_s,
-        bytes=row.bytes,
-        segments=row.segments,
-        segments_stored=row.segments_stored,
-    )
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from relay.database import ChannelRow
 from relay.egress.platforms import PLATFORMS
 from relay.errors import ProtocolError
 from relay.protocol.rtmp.url import parse_rtmp_url
@@ -68,14 +69,24 @@ class DestinationChange(Sent):
     enabled: bool | None = None
 
 
+class ArchiveOptions(Sent):
+    """How a channel's recordings are treated. None: for ever, and however much. The highest priority pauses last."""
+
+    priority: int = Field(default=0, ge=-100, le=100)
+    keep_days: float | None = Field(default=None, gt=0, le=100_000)
+    keep_gb: float | None = Field(default=None, gt=0, le=1_000_000)
+
+
 class NewChannel(Sent):
     name: Name
     stream_key: Key | None = None  # made when left out
+    archive: ArchiveOptions = Field(default_factory=ArchiveOptions)
     destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
 
 
 class ChannelChange(Sent):
     stream_key: Key | None = None
+    archive: ArchiveOptions | None = None
     destinations: list[NewDestination] | None = Field(default=None, max_length=50)
 
 
@@ -84,6 +95,11 @@ class Document(Sent):
 
     channels: list[NewChannel] = Field(max_length=10_000)
     prune: bool = False
+
+
+def archive_options(row: ChannelRow) -> ArchiveOptions:
+    """A channel's archive options as stored, or the defaults."""
+    return ArchiveOptions.model_validate(row.options.get("archive", {}))
 
 
 class PublisherView(BaseModel):
@@ -130,12 +146,14 @@ class ChannelView(BaseModel):
     tracks: list[TrackView]
     destinations: list[DestinationView]
     recording: str | None
+    recording_paused: bool
+    archive: ArchiveOptions
 
 
 class RecordingView(BaseModel):
     id: str
     channel: str
-    state: Literal["recording", "complete"]
+    state: Literal["recording", "complete", "deleting"]
     started_at: str
     ended_at: str | None
     duration_s: float
@@ -143,6 +161,39 @@ class RecordingView(BaseModel):
     bytes: int
     segments: int
     segments_stored: int
+
+
+class GapView(BaseModel):
+    """Missing time: where in the recording, and when, it begins."""
+
+    start_s: float
+    started_at: str
+    length_s: float
+    reason: str
+
+
+class ThumbnailView(BaseModel):
+    """A picture of the recording, and the place in it that it shows."""
+
+    start_s: float
+    started_at: str
+    url: str
+
+
+class LinkView(BaseModel):
+    """Addresses of one recording that open without a token, until they expire."""
+
+    playlist_url: str
+    export_url: str
+    expires_at: str
+
+
+class GapList(BaseModel):
+    gaps: list[GapView]
+
+
+class ThumbnailList(BaseModel):
+    thumbnails: list[ThumbnailView]
 
 
 class ChannelList(BaseModel):

@@ -19,7 +19,7 @@ class RecordingRow:
 
     id: str
     channel: str
-    state: str  # recording or complete
+    state: str  # recording, complete or deleting
     started_at: float
     ended_at: float | None = None
     base_ms: int = 0
@@ -46,6 +46,7 @@ class SegmentRow:
     stored: bool = False
     starts_with_keyframe: bool = True
     discontinuity: bool = False
+    thumbnail: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +85,10 @@ class RecordingsRepo:
 
         await self._run(work)
 
-    async def mark_stored(self, recording: str, seq: int) -> None:
-        """The segment is in the store, verified."""
+    async def mark_stored(self, recording: str, seq: int, stored: bool = True) -> None:
+        """The segment is in the store, verified; or no longer."""
         at = (segments.c.recording == recording) & (segments.c.seq == seq)
-        await self._run(lambda connection: connection.execute(sa.update(segments).where(at).values(stored=True)))
+        await self._run(lambda connection: connection.execute(sa.update(segments).where(at).values(stored=stored)))
 
     async def add_gap(self, recording: str, row: GapRow) -> None:
         """Write down missing time, once per start."""
@@ -100,7 +101,7 @@ class RecordingsRepo:
         await self._run(work)
 
     async def set_state(self, recording: str, state: str, ended_at: float | None) -> None:
-        """``complete`` at the end, or ``recording`` again when it goes on."""
+        """``complete`` at the end, ``recording`` again when it goes on, ``deleting`` when it shall go."""
         statement = sa.update(recordings).where(recordings.c.id == recording).values(state=state, ended_at=ended_at)
         await self._run(lambda connection: connection.execute(statement))
 

@@ -56,6 +56,7 @@ segments = sa.Table(
     sa.Column("stored", sa.Boolean, nullable=False),
     sa.Column("starts_with_keyframe", sa.Boolean, nullable=False),
     sa.Column("discontinuity", sa.Boolean, nullable=False),
+    sa.Column("thumbnail", sa.Boolean, nullable=False),
 )
 
 gaps = sa.Table(

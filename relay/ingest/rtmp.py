@@ -131,7 +131,7 @@ class RtmpIngest:
         for server in self._servers:
             server.close()
         for connection in tuple(self._connections):
-            connection.end("the relay is shutting down", clean=True)
+            connection.end("the relay is shutting down", clean=False)  # its recording goes on after the restart
         if self._connections:
             self._all_closed = asyncio.Event()
             with contextlib.suppress(TimeoutError):

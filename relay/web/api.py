@@ -132,6 +132,27 @@ class Api:
                 summary="One recording",
                 answer=models.RecordingView,
             ),
+            Route(
+                method="DELETE",
+                path=f"{BASE}/recordings/{{id}}",
+                handler=self.delete_recording,
+                summary="Delete a recording from the relay and from the object store",
+                status=204,
+            ),
+            Route(
+                method="GET",
+                path=f"{BASE}/recordings/{{id}}/gaps",
+                handler=self.list_gaps,
+                summary="What is missing from the recording, where, and why",
+                answer=models.GapList,
+            ),
+            Route(
+                method="GET",
+                path=f"{BASE}/recordings/{{id}}/thumbnails",
+                handler=self.list_thumbnails,
+                summary="Pictures of the recording, about one a minute",
+                answer=models.ThumbnailList,
+            ),
         ]
 
     async def list_channels(self, request: web.Request) -> web.Response:
@@ -175,7 +196,19 @@ class Api:
         return answer(await self._control.apply(await read_body(request, models.Document)))
 
     async def list_recordings(self, request: web.Request) -> web.Response:
-        return answer(models.RecordingList(recordings=await self._control.recordings(request.query.get("channel"))))
+        return answer(
+            models.RecordingList(recordings=await self._control.recordings.list(request.query.get("channel")))
+        )
+
+    async def delete_recording(self, request: web.Request) -> web.Response:
+        await self._control.recordings.delete(request.match_info["id"])
+        return web.Response(status=204)
+
+    async def list_gaps(self, request: web.Request) -> web.Response:
+        return answer(await self._control.recordings.gaps(request.match_info["id"]))
+
+    async def list_thumbnails(self, request: web.Request) -> web.Response:
+        return answer(await self._control.recordings.thumbnails(request.match_info["id"]))
 
     async def get_recording(self, request: web.Request) -> web.Response:
-        return answer(await self._control.recording(request.match_info["id"]))
+        return answer(await self._control.recordings.get(request.match_info["id"]))

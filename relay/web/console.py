@@ -47,7 +47,7 @@ class Console:
     async def home(self, request: web.Request) -> web.Response:
         if not self.allows(request):
             return _see("/sign-in")
-        recordings = await self._control.recordings(limit=RECORDINGS)
+        recordings = await self._control.recordings.list(limit=RECORDINGS)
         return _page(
             "home.html",
             channels=self._control.channels(),
@@ -58,7 +58,7 @@ class Console:
     async def watch(self, request: web.Request) -> web.Response:
         if not self.allows(request):
             return _see("/sign-in")
-        return _page("watch.html", recording=await self._control.recording(request.match_info["id"]))
+        return _page("watch.html", recording=await self._control.recordings.get(request.match_info["id"]))
 
     async def sign_in_page(self, request: web.Request) -> web.Response:
         return _page("sign_in.html", error="")

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from aiohttp import web
 
 from relay.archive import Archive
-from relay.control import Control
+from relay.control import Control, models
+from relay.control.recordings import iso
 from relay.errors import NotFoundError
+from relay.web.api import answer
 from relay.web.routes import Route
 
 LINK_S = 6 * 3600
-_NAME = re.compile(r"[0-9]{6,}\.m4s|init-[0-9a-z]+\.mp4|[0-9]{6,}\.flv")
-_TYPES = {"m4s": "video/iso.segment", "mp4": "video/mp4", "flv": "video/x-flv"}
+_NAME = re.compile(r"[0-9]{6,}\.m4s|init-[0-9a-z]+\.mp4|[0-9]{6,}\.raw\.flv|thumb-[0-9]{6,}\.jpg")
+_TYPES = {"m4s": "video/iso.segment", "mp4": "video/mp4", "flv": "video/x-flv", "jpg": "image/jpeg"}
 PLAYLIST = "application/vnd.apple.mpegurl"
 
 
@@ -24,14 +26,13 @@ class Links:
     def __init__(self, sign: Callable[[str], str]) -> None:
         self._sign = sign
 
-    def query(self, recording: str) -> str:
-        """``expires=…&signature=…`` for everything of ``recording``."""
-        expires = int(time.time()) + LINK_S
+    def query(self, recording: str, expires: int) -> str:
+        """``expires=…&signature=…`` for reading everything of ``recording`` until ``expires``, unix seconds."""
         return f"expires={expires}&signature={self._sign(f'{recording}:{expires}')}"
 
     def allows(self, request: web.Request) -> bool:
         """Whether the request carries a link's query that is right and not expired."""
-        recording = request.match_info.get("id", "")
+        recording = request.match_info.get("id", "") if request.method in ("GET", "HEAD") else ""
         expires, signature = request.query.get("expires", ""), request.query.get("signature", "")
         if not recording or not re.fullmatch(r"[0-9]{1,12}", expires) or int(expires) < time.time():
             return False
@@ -57,6 +58,13 @@ class Playback:
                 summary="The recording as an HLS playlist",
                 content_type=PLAYLIST,
                 query=("expires", "signature"),
+            ),
+            Route(
+                method="POST",
+                path=f"{one}/link",
+                handler=self.link,
+                summary="Links to the recording that open without a token for some hours",
+                answer=models.LinkView,
             ),
             Route(
                 method="GET",
@@ -89,18 +97,31 @@ class Playback:
         return await self._playlist(recording, f"/api/v1/recordings/{recording}/")
 
     async def _playlist(self, recording: str, base: str) -> web.Response:
-        text = await self._opened().playlist(recording)
-        query = self._links.query(recording)
+        text = await self._opened().library.playlist(recording)
+        query = self._links.query(recording, int(time.time()) + LINK_S)
         # Players do not carry the token over to segments: their links carry a signature instead.
         text = re.sub(rf"^({_NAME.pattern})$", rf"{base}\1?{query}", text, flags=re.MULTILINE)
         text = re.sub(rf'URI="({_NAME.pattern})"', rf'URI="{base}\1?{query}"', text)
         return web.Response(text=text, content_type=PLAYLIST, headers={"Cache-Control": "no-store"})
 
+    async def link(self, request: web.Request) -> web.Response:
+        recording = await self._control.recordings.get(request.match_info["id"])
+        expires_at = int(time.time()) + LINK_S
+        base = f"{self._control.playback_base()}/api/v1/recordings/{recording.id}"
+        query = self._links.query(recording.id, expires_at)
+        return answer(
+            models.LinkView(
+                playlist_url=f"{base}/index.m3u8?{query}",
+                export_url=f"{base}/export.mp4?{query}",
+                expires_at=iso(expires_at),
+            )
+        )
+
     async def media(self, request: web.Request) -> web.Response:
         name = request.match_info["file"]
         if not _NAME.fullmatch(name):
             raise NotFoundError(f"a recording has no file {name[:80]}")
-        data = await self._opened().read(request.match_info["id"], name)
+        data = await self._opened().library.read(request.match_info["id"], name)
         return web.Response(
             body=data,
             content_type=_TYPES[name.rpartition(".")[2]],

@@ -3,71 +3,21 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import m3u8
 import pytest
 
-from relay.archive import Archive
+from relay.archive.disk import Space
+from relay.archive.recorder import DISK_FULL
 from relay.config import ArchiveSettings, Settings, load_settings
-from relay.database import Database, RecordingRow
-from relay.errors import NotFoundError
-from relay.hub import Hub
 from relay.media import Packet
-from tests.archive.media import Connection, batches, publish, read_packets, shifted
-from tests.support import clips
-from tests.support.clips import Clip
+from tests.archive.house import House
+from tests.archive.media import Connection, batches, publish, shifted
 from tests.support.probe import decode, probe
 from tests.support.process import Processes
-from tests.support.recording import Recording, read_folder
+from tests.support.recording import Recording
 from tests.support.s3 import serve
-
-CLIP = Clip("unit-archive", (*clips.H264_B.video,), clips.H264.audio, 8)
-
-
-class House:
-    """An archive with its database and hub; ``restart`` is what a crash or a stop leaves the next run with."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-    async def start(self) -> "House":
-        self.database = Database(self.settings)
-        self.hub = Hub(hold_s=60)
-        self.archive = Archive(self.settings, self.database.recordings, self.hub)
-        await self.archive.start()
-        return self
-
-    async def stop(self) -> None:
-        await self.archive.close()
-        self.database.close()
-
-    async def finished(self, channel: str = "talk") -> RecordingRow:
-        """The channel's newest recording, once it is complete, stored, and its playlist says so."""
-        async with asyncio.timeout(40):
-            while True:
-                rows = await self.database.recordings.newest(channel)
-                if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
-                    break
-                await asyncio.sleep(0.02)
-        assert await self.archive._uploader.drain(20)
-        return rows[0]
-
-    def stored(self, row: RecordingRow) -> Recording:
-        return read_folder(self.settings.data_dir / "archive" / row.channel / row.id)
-
-
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    house = await House(Settings(data_dir=tmp_path / "data", archive=ArchiveSettings(segment_s=2))).start()
-    yield house
-    await house.stop()
-
-
-@pytest.fixture(scope="module")
-def packets() -> list[Packet]:
-    return read_packets(clips.make(CLIP))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -136,7 +86,7 @@ async def test_in_a_bucket_on_a_real_server(
         same(packets, recording)
         assert recording.playlist.endswith("#EXT-X-ENDLIST\n")
         await check_playable(tmp_path, recording, packets)
-        assert await house.archive.read(row.id, "000000.m4s") == server.object(f"talk/{row.id}/000000.m4s")
+        assert await house.archive.library.read(row.id, "000000.m4s") == server.object(f"talk/{row.id}/000000.m4s")
         await house.stop()
 
 
@@ -230,7 +180,7 @@ async def test_a_spool_without_its_database_is_taken_up(house: House, packets: l
 async def test_a_store_that_is_away_leaves_the_live_path_alone(house: House, packets: list[Packet]) -> None:
     store = house.settings.data_dir / "archive"
     async with asyncio.timeout(30):
-        await asyncio.gather(*(task for task in house.archive._tasks if "_check" in repr(task)))
+        await asyncio.gather(*(task for task in house.archive._tasks if "Archive._check" in repr(task)))
     shutil.rmtree(store, ignore_errors=True)
     store.write_text("in the way")
     lease, connection = publish(house.hub, "talk", packets)
@@ -258,21 +208,77 @@ async def test_stopping_in_the_middle_keeps_everything(tmp_path: Path, packets: 
     await again.stop()
 
 
-async def test_playback_reads_the_spool_first_and_then_the_store(house: House, packets: list[Packet]) -> None:
-    publish(house.hub, "talk", packets)[0].release(clean=True)
-    row = await house.finished()
-    text = await house.archive.playlist(row.id)
-    names = [segment.uri for segment in m3u8.loads(text).segments]
-    assert len(names) == row.segments
-    near = [await house.archive.read(row.id, name) for name in names]
-    shutil.rmtree(house.settings.data_dir / "spool")
-    assert [await house.archive.read(row.id, name) for name in names] == near
-    with pytest.raises(NotFoundError):
-        await house.archive.playlist("no-such-recording")
-
-
 async def test_a_stream_that_sends_nothing_leaves_no_recording(house: House) -> None:
     lease = house.hub.publish("talk", Connection())
     lease.release(clean=True)
     assert house.archive.recording_of("talk") is None
     assert await house.database.recordings.newest("talk") == []
+
+
+async def test_a_publisher_back_after_a_restart_goes_on_with_its_recording(house: House, packets: list[Packet]) -> None:
+    publish(house.hub, "talk", packets)
+    running = house.archive.recording_of("talk")
+    await house.archive._committer.drain()
+    await house.stop()
+    assert [row.state for row in await house.rows()] == ["recording"]
+    await house.start()
+    lease, _ = publish(house.hub, "talk", packets)
+    assert house.archive.recording_of("talk") == running
+    lease.release(clean=True)
+    row = await house.finished()
+    same([*packets, *packets], house.stored(row))
+
+
+async def test_without_space_the_stream_lives_and_nothing_is_acknowledged(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 0
+    monkeypatch.setattr("relay.archive.disk.space", lambda _: Space(free, 1 << 40))
+    await house.archive.disk.check()
+    lease, connection = publish(house.hub, "talk", packets)
+    assert house.archive.recording_of("talk") is None
+    assert house.archive.is_paused("talk")
+    assert "no new recording" in house.archive.problems()[0]
+    free = 1 << 39
+    await house.archive.disk.check()
+    assert house.archive.problems() == []
+    later = shifted(packets, packets[-1].dts_ms + 40)
+    for batch in batches(later):
+        lease.write(batch)
+    lease.release(clean=True)
+    row = await house.finished()
+    kept = later[next(index for index, packet in enumerate(later) if packet.is_video and packet.is_keyframe) :]
+    same(kept, house.stored(row))
+    assert (row.gap_s, connection.acknowledged) == (0, [])
+
+
+async def test_a_pause_for_want_of_space_is_a_gap(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1 << 39
+    monkeypatch.setattr("relay.archive.disk.space", lambda _: Space(free, 1 << 40))
+    lease, _ = publish(house.hub, "talk", packets)
+    free = 0
+    await house.archive.disk.check()
+    assert house.archive.is_paused("talk")
+    second = shifted(packets, packets[-1].dts_ms + 40)
+    for batch in batches(second):
+        lease.write(batch)
+    free = 1 << 39
+    await house.archive.disk.check()
+    third = shifted(packets, second[-1].dts_ms + 40)
+    for batch in batches(third):
+        lease.write(batch)
+    free = 0
+    await house.archive.disk.check()
+    fourth = shifted(packets, third[-1].dts_ms + 40)
+    for batch in batches(fourth):
+        lease.write(batch)
+    lease.release(clean=True)
+    row = await house.finished()
+    kept = third[next(index for index, packet in enumerate(third) if packet.is_video and packet.is_keyframe) :]
+    same([*packets, *kept], house.stored(row))
+    gaps = await house.database.recordings.gaps(row.id)
+    assert [gap.reason for gap in gaps] == [DISK_FULL, DISK_FULL]
+    whole = fourth[-1].dts_ms - packets[0].dts_ms
+    assert row.duration_s + row.gap_s == pytest.approx(whole / 1000, abs=0.08)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from relay.archive import parts as parts_module
 from relay.archive import recorder as module
 from relay.archive.committer import Committer
-from relay.archive.recorder import DISK, LINK_LOST, NO_LIMIT, NO_MEDIA, ClosedPart, Earlier, Recorder
+from relay.archive.recorder import DISK, DISK_FULL, LINK_LOST, NO_LIMIT, NO_MEDIA, ClosedPart, Earlier, Recorder
 from relay.archive.spool import Part, read_part
 from relay.hub import Stream
 from relay.media import Codec, Packet, Track
@@ -35,7 +36,7 @@ def pictures(start_ms: int, end_ms: int, *, every: int = 2000, step: int = 40, t
 class Bench:
     """A stream, a recorder reading it, and what became of its parts."""
 
-    def __init__(self, folder: Path, committer: Committer, before: Earlier | None = None) -> None:
+    def __init__(self, folder: Path, committer: Committer, before: Earlier | None = None, late: bool = False) -> None:
         self.folder = folder / "talk" / "r1"
         self.committer = committer
         self.stream = Stream("talk")
@@ -46,7 +47,15 @@ class Bench:
         self.begun_count = 0
         self.over = asyncio.Event()
         self.recorder = Recorder(
-            self.stream, "r1", self.folder, committer, self, segment_ms=6000, now=lambda: 1000.0, before=before
+            self.stream,
+            "r1",
+            self.folder,
+            committer,
+            self,
+            segment_ms=6000,
+            now=lambda: 1000.0,
+            before=before,
+            late=late,
         )
         self.stream.subscribe(self.recorder, NO_LIMIT, whole=True)
 
@@ -187,7 +196,7 @@ async def test_only_what_is_on_disk_is_acknowledged(bench: Bench) -> None:
 async def test_a_disk_that_fails_for_a_while_costs_nothing(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    monkeypatch.setattr(parts_module, "RETRY_S", 0.02)
     (tmp_path / "talk").write_text("in the way")
     sent = pictures(0, 20_000)
     bench.write(sent[:300])
@@ -204,7 +213,7 @@ async def test_a_disk_that_fails_for_a_while_costs_nothing(
 
 
 async def test_a_part_that_fails_midway_goes_on_in_another(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    monkeypatch.setattr(parts_module, "RETRY_S", 0.02)
     sent = pictures(0, 5000)
     bench.write(sent[:50])
     await bench.committer.drain()
@@ -225,13 +234,13 @@ async def test_a_part_that_fails_midway_goes_on_in_another(bench: Bench, monkeyp
 async def test_past_the_limit_media_is_dropped_to_a_keyframe_and_never_acknowledged(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    monkeypatch.setattr(parts_module, "RETRY_S", 0.02)
     monkeypatch.setattr(module, "WAITING_BYTES", 5_000)
     (tmp_path / "talk").write_text("in the way")
     sent = pictures(0, 20_000)
     bench.write(sent[:400])
     await bench.committer.drain()
-    assert bench.recorder.waiting_bytes < 6_000
+    assert bench.recorder._parts.waiting_bytes < 6_000
     assert bench.recorder.dropped_packets > 0
     (tmp_path / "talk").unlink()
     await asyncio.sleep(0.1)
@@ -254,6 +263,45 @@ async def test_a_recording_goes_on_after_a_restart(tmp_path: Path, committer: Co
     assert (part.info.seq, part.info.gap, part.info.recording_started_at) == (14, LINK_LOST, 900.0)
     assert part.info.start_ms - part.info.recording_base_ms == 90_000
     assert part.info.started_at == 990.0
+
+
+async def test_a_paused_recording_goes_on_at_a_keyframe_behind_a_gap(bench: Bench) -> None:
+    sent = pictures(0, 20_000)
+    bench.write(sent[:100])
+    await bench.committer.drain()
+    bench.recorder.pause()
+    bench.write(sent[100:240])
+    assert bench.recorder.dropped_until_ms == sent[239].dts_ms
+    bench.recorder.resume()
+    bench.write(sent[240:])
+    parts = await bench.end()
+    kept = [packet for packet in sent if packet.dts_ms < 4000 or packet.dts_ms >= 10_000]
+    assert held(parts) == [packet.data for packet in kept]
+    assert [(part.info.start_ms, part.info.gap) for part in parts[:2]] == [(0, ""), (10_000, DISK_FULL)]
+    assert bench.recorder.dropped_packets == 150
+    assert bench.stream.durable_seq == 100, "an Acknowledgement of what came later would cover what was dropped"
+
+
+async def test_nothing_kept_after_a_pause_is_told(bench: Bench) -> None:
+    sent = pictures(0, 8000)
+    bench.write(sent[:100])
+    bench.recorder.pause()
+    bench.write(sent[100:])
+    await bench.end()
+    assert bench.recorder.kept_until_ms == sent[99].dts_ms
+    assert (bench.recorder.dropped_until_ms, bench.recorder.dropped_for) == (sent[-1].dts_ms, DISK_FULL)
+
+
+async def test_a_recorder_that_comes_late_begins_at_a_keyframe_and_acknowledges_nothing(
+    tmp_path: Path, committer: Committer
+) -> None:
+    bench = Bench(tmp_path, committer, late=True)
+    sent = pictures(0, 5000)
+    bench.write(sent[3:])
+    (part,) = await bench.end()
+    assert held([part]) == [packet.data for packet in sent if packet.dts_ms >= 2000]
+    assert (part.info.recording_base_ms, part.info.gap) == (2000, "")
+    assert bench.acknowledged == []
 
 
 async def test_times_beyond_32_bits_survive(bench: Bench) -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.archive.recorder import ClosedPart
 from relay.archive.recording import NOT_COMMITTED, Recording, package
-from relay.archive.spool import PartInfo, commit_tag, part_header
+from relay.archive.spool import ClosedPart, PartInfo, commit_tag, part_header
 from relay.database import RecordingRow, SegmentRow
 from relay.media import Codec, Packet, Track
 from relay.protocol import flv
@@ -125,8 +124,8 @@ def test_a_part_that_cannot_be_packaged_is_kept_as_it_came(recording: Recording,
     made = package(recording, closed)
     assert made.segment is not None
     assert made.segment.init_key == ""
-    assert made.segment.object_key == "talk/r1/000000.flv"
-    assert [file.path for file in made.files] == [closed.path]
+    assert made.segment.object_key == "talk/r1/000000.raw.flv"
+    assert [file.path.name for file in made.files] == ["000000.raw.flv"]
     assert made.segment.bytes == closed.path.stat().st_size
 
 
@@ -152,7 +151,7 @@ def test_a_recording_is_taken_up_where_the_catalog_left_it(recording: Recording)
         )
         for seq in range(3)
     ]
-    recording.take_up(RecordingRow(id="r1", channel="talk", state="recording", started_at=1000.0), rows)
+    recording.take_up(RecordingRow(id="r1", channel="talk", state="recording", started_at=1000.0), rows, [])
     assert (recording.next_number, recording.end_ms, recording.ended_at, recording.init_count) == (3, 18000, 1018.0, 2)
     assert not recording.all_stored
     assert [segment.seq for segment in recording.storable()] == [0]

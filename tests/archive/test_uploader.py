@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from relay.archive import uploader as module
+from relay.archive.stats import ArchiveStats
 from relay.archive.store import FileStore
-from relay.archive.uploader import ArchiveStats, Upload, Uploader
+from relay.archive.uploader import Upload, Uploader
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ async def publish(app: App, source: Path) -> str:
         await publisher.send(source, speed=None)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        rows = await app.control.recordings("demo")
+        rows = await app.control.recordings.list("demo")
         if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored > 0:
             return rows[0].id
         await asyncio.sleep(0.1)

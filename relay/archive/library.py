@@ -1,0 +1,48 @@
+"""Library: what has been recorded, for those who play, export or look into it: from the spool while it is there."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from relay.archive.playlist import media_playlist
+from relay.archive.spool import Spool
+from relay.archive.store import Store
+from relay.database import GapRow, RecordingRow, RecordingsRepo, SegmentRow
+
+Result = TypeVar("Result")
+
+
+class Library:
+    """Reads recordings, running ones too. Files come from the spool, or else from the store."""
+
+    def __init__(self, catalog: RecordingsRepo, store: Store, spool: Spool, threads: Executor) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._spool = spool
+        self._threads = threads
+
+    async def parts_of(self, recording: str) -> tuple[RecordingRow, Sequence[SegmentRow], Sequence[GapRow]]:
+        """A recording with its segments and gaps, as far as it is packaged. Raises NotFoundError."""
+        row = await self._catalog.get(recording)
+        return row, await self._catalog.segments(recording), await self._catalog.gaps(recording)
+
+    async def playlist(self, recording: str) -> str:
+        """The recording's playlist now, with what is packaged but not stored yet. Raises NotFoundError."""
+        row, segments, _ = await self.parts_of(recording)
+        return await self._in_thread(lambda: media_playlist(segments, complete=row.state == "complete"))
+
+    async def read(self, recording: str, name: str) -> bytes:
+        """One of the recording's files by its name. Raises NotFoundError or StoreError."""
+        row = await self._catalog.get(recording)
+
+        def read() -> bytes:
+            try:
+                return (self._spool.folder(row.channel, row.id) / name).read_bytes()
+            except FileNotFoundError:
+                return self._store.get(f"{row.channel}/{row.id}/{name}")
+
+        return await self._in_thread(read)
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -1,0 +1,52 @@
+"""A whole archive with its database and hub, to be stopped, crashed and started again."""
+
+import asyncio
+from pathlib import Path
+
+from relay.archive import Archive
+from relay.config import Settings
+from relay.database import Database, RecordingRow
+from relay.hub import Hub
+from tests.support.recording import Recording, read_folder
+
+
+class House:
+    """An archive with its database and hub; ``restart`` is what a crash or a stop leaves the next run with."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    async def start(self) -> "House":
+        self.database = Database(self.settings)
+        self.hub = Hub(hold_s=60)
+        self.archive = Archive(self.settings, self.database.recordings, self.hub)
+        await self.archive.start()
+        return self
+
+    async def stop(self) -> None:
+        await self.archive.close()
+        self.database.close()
+
+    async def finished(self, channel: str = "talk") -> RecordingRow:
+        """The channel's newest recording, once it is complete, stored, and its playlist says so."""
+        async with asyncio.timeout(40):
+            while True:
+                rows = await self.database.recordings.newest(channel)
+                if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
+                    break
+                await asyncio.sleep(0.02)
+        assert await self.archive._uploader.drain(20)
+        return rows[0]
+
+    async def rows(self) -> list[RecordingRow]:
+        """The catalog's recordings, read with the archive stopped."""
+        database = Database(self.settings)
+        rows = await database.recordings.newest()
+        database.close()
+        return rows
+
+    def stored_folder(self, row: RecordingRow) -> Path:
+        return self.settings.data_dir / "archive" / row.channel / row.id
+
+    def stored(self, row: RecordingRow) -> Recording:
+        return read_folder(self.stored_folder(row))

@@ -1,0 +1,34 @@
+"""What is recorded is read from the spool while it is there, and from the store after that."""
+
+import shutil
+
+import m3u8
+import pytest
+
+from relay.errors import NotFoundError, StoreError
+from relay.media import Packet
+from tests.archive.house import House
+from tests.archive.media import publish
+
+
+async def test_the_spool_first_and_then_the_store(house: House, packets: list[Packet]) -> None:
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    library = house.archive.library
+    text = await library.playlist(row.id)
+    names = [segment.uri for segment in m3u8.loads(text).segments]
+    assert len(names) == row.segments
+    near = [await library.read(row.id, name) for name in names]
+    shutil.rmtree(house.settings.data_dir / "spool")
+    assert [await library.read(row.id, name) for name in names] == near
+    found, segments, gaps = await library.parts_of(row.id)
+    assert (found, len(segments), list(gaps)) == (row, row.segments, [])
+
+
+async def test_what_is_not_there(house: House, packets: list[Packet]) -> None:
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    with pytest.raises(NotFoundError):
+        await house.archive.library.playlist("no-such-recording")
+    with pytest.raises(StoreError, match="no object"):
+        await house.archive.library.read(row.id, "999999.m4s")

@@ -1,0 +1,118 @@
+"""Parts in order on a good disk, and what a disk that fails does to them."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from relay.archive import parts as module
+from relay.archive.committer import Chunk, Committer
+from relay.archive.parts import Parts
+from relay.archive.spool import ClosedPart, PartInfo, read_part
+from relay.media import Codec, Packet, Track
+from relay.protocol import flv
+from tests.archive.test_archive import until
+
+TRACK = Track(codec=Codec.MP3, sample_rate=44100, channels=2)
+
+
+class Reader:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.parts: list[ClosedPart] = []
+
+    def committed(self, seq: int) -> None:
+        self.seqs.append(seq)
+
+    def closed(self, part: ClosedPart) -> None:
+        self.parts.append(part)
+
+
+def info(start_ms: int, first_seq: int) -> PartInfo:
+    return PartInfo(
+        recording="r1", channel="talk", seq=-1, base_ms=0, start_ms=start_ms, recording_base_ms=0,
+        first_seq=first_seq, started_at=1000.0 + start_ms / 1000, recording_started_at=1000.0,
+    )  # fmt: skip
+
+
+def chunk(seq: int) -> Chunk:
+    at = seq * 20
+    data = flv.encode_batch([Packet(TRACK, at, at, True, b"\xff\xfb\x90\x64" + bytes([seq]))], (None, None), 0)
+    return Chunk(data, 1, seq, at, at, (None, None))
+
+
+@pytest.fixture
+async def committer() -> AsyncIterator[Committer]:
+    committer = Committer(0.01)
+    yield committer
+    await committer.close()
+
+
+def fill(parts: Parts, first: int, last: int) -> None:
+    part = parts.current
+    assert part is not None
+    for seq in range(first, last + 1):
+        parts.append(part, chunk(seq))
+
+
+def held(part: ClosedPart) -> list[int]:
+    found = read_part(part.path, part.before_seq)
+    return [] if found is None else [packet.data[-1] for packet in found.packets]
+
+
+async def test_parts_close_in_order_with_their_numbers(tmp_path: Path, committer: Committer) -> None:
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 7, lambda: 5000.0)
+    parts.open(info(20, 1), (None, None))
+    fill(parts, 1, 5)
+    assert parts.waiting_bytes > 0
+    parts.end(120)
+    parts.open(info(120, 6), (None, None))
+    fill(parts, 6, 9)
+    parts.end(None)
+    parts.open(info(200, 10), (None, None))
+    parts.end(None)
+    await committer.drain()
+    assert parts.all_closed
+    assert [(part.path.name, part.end_ms, part.closed_at) for part in reader.parts] == [
+        ("000007.flv", 120, 5000.0),
+        ("000008.flv", None, 5000.0),
+    ]
+    assert [held(part) for part in reader.parts] == [[1, 2, 3, 4, 5], [6, 7, 8, 9]]
+    assert (reader.seqs[-1], parts.next_number, parts.waiting_bytes) == (9, 9, 0)
+
+
+async def test_a_file_the_disk_failed_on_is_never_written_again(
+    tmp_path: Path, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def failing(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        if len(synced) == 2:
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 0, lambda: 0.0)
+    parts.open(info(20, 1), (None, None))
+    fill(parts, 1, 3)
+    await committer.drain()
+    assert reader.seqs == [3]
+    fill(parts, 4, 6)
+    await committer.drain()
+    assert (reader.seqs, "Input/output error" in parts.disk_error, committer.errors) == ([3], True, 1)
+    fill(parts, 7, 8)
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    assert [held(part) for part in reader.parts] == [[1, 2, 3], [4, 5, 6, 7, 8]]
+    assert reader.seqs[-1] == 8
+    assert synced[1] == synced[0]
+    assert synced[0] not in synced[2:], "what fsync says after an error is worth nothing"
+    assert parts.disk_error == ""
