@@ -121,6 +121,7 @@ class Archive:
             async with asyncio.timeout(timeout_s):
                 await self._committer.close()
                 await self._lines.done()
+                await self._papers.done()
         except TimeoutError:
             log.warning("stopping with parts not yet packaged; the next start takes them up")
         if not await self._uploader.drain(max(0.1, deadline - time.monotonic())):

@@ -61,6 +61,11 @@ class Papers:
                 return True
         return False
 
+    async def done(self) -> None:
+        """Wait until what is being written is with the uploader."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()

@@ -35,6 +35,7 @@ class House:
                 if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
                     break
                 await asyncio.sleep(0.02)
+        await self.archive._papers.done()
         assert await self.archive._uploader.drain(20)
         return rows[0]
 

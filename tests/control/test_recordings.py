@@ -29,15 +29,18 @@ async def test_a_recording_is_listed_linked_and_deleted(tmp_path: Path, packets:
         running = app.archive.recording_of("demo") if app.archive is not None else None
         assert running is not None
         async with asyncio.timeout(20):
-            while (await app.control.recordings.get(running)).segments < 4:
+            while True:
+                if (await app.control.recordings.get(running)).segments >= 4:
+                    break
                 await asyncio.sleep(0.05)
         with pytest.raises(ConflictError):
             await app.control.recordings.delete(running)
         lease.release(clean=True)
         async with asyncio.timeout(20):
-            while (found := await app.control.recordings.get(running)).state != "complete" or (
-                found.segments_stored < found.segments
-            ):
+            while True:
+                found = await app.control.recordings.get(running)
+                if found.state == "complete" and found.segments_stored == found.segments:
+                    break
                 await asyncio.sleep(0.05)
         (gap,) = (await app.control.recordings.gaps(running)).gaps
         assert gap.length_s == pytest.approx(3.0, abs=0.1)
@@ -54,7 +57,9 @@ async def test_a_recording_is_listed_linked_and_deleted(tmp_path: Path, packets:
         assert (await browser.ask("DELETE", address.replace("/index.m3u8", ""), token=""))[0] == 401
         assert (await browser.ask("DELETE", f"/api/v1/recordings/{running}"))[0] == 204
         async with asyncio.timeout(20):
-            while await app.control.recordings.list("demo"):
+            while True:
+                if not await app.control.recordings.list("demo"):
+                    break
                 await asyncio.sleep(0.05)
         with pytest.raises(NotFoundError):
             await app.control.recordings.gaps("../etc/passwd")

@@ -40,7 +40,7 @@ async def test_a_recording_plays_from_its_signed_links_alone(app: App, browser: 
     unsigned = links[0].partition("?")[0]
     assert (await browser.ask("GET", base + unsigned, token=""))[0] == 401
     assert (await browser.ask("GET", base + links[0].replace("signature=", "signature=0"), token=""))[0] == 401
-    query = app.web._links.query(recording)
+    query = app.web._links.query(recording, int(time.time()) + 600)
     command = ["ffmpeg", "-v", "error", "-i", f"{browser.base}{base}index.m3u8?{query}", "-f", "null", "-"]
     played = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
     assert (played.returncode, played.stderr) == (0, "")
@@ -76,12 +76,13 @@ class Asked:
 
     def __init__(self, recording: str, query: str) -> None:
         self.match_info = {"id": recording}
+        self.method = "GET"
         self.query = dict(part.split("=") for part in query.split("&"))
 
 
 def test_a_link_is_for_one_recording_and_expires() -> None:
     links = Links(lambda text: f"signed<{text}>")
-    query = links.query("r1")
+    query = links.query("r1", int(time.time()) + 60)
     assert links.allows(Asked("r1", query))  # type: ignore[arg-type]
     assert not links.allows(Asked("r2", query))  # type: ignore[arg-type]
     past = int(time.time()) - 1

@@ -1,0 +1,8 @@
+"""Fault runs: each file here does one kind of harm to real processes and says in figures what became of it.
+
+A file has ``async def run(bench)``, which raises nothing for a missed promise but notes it (``bench.figure``).
+``scripts/chaos`` runs them long and prints the table; ``tests/e2e/test_chaos.py`` runs each of them short.
+"""
+
+FAULTS: tuple[str, ...] = ()
+"""Names of the files here that are faults, in the order of the table."""

@@ -1,0 +1,51 @@
+"""The fault runs as a program: ``python -m tests.chaos [--quick] [--json FILE] [FAULT …]`` prints a table."""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos import FAULTS
+from tests.chaos.bench import Bench, Figure
+from tests.support.process import Processes
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description="Harm to real relays, and its figures.")
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(FAULTS)}; all when left out")
+    parser.add_argument("--quick", action="store_true", help="the short form of each, as the tests run it")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    chosen = parser.parse_args()
+    unknown = [name for name in chosen.faults if name not in FAULTS]
+    if unknown:
+        parser.error(f"there is no fault {unknown[0]}; there are {', '.join(FAULTS)}")
+    console = Console()
+    figures: list[Figure] = []
+    for name in chosen.faults or FAULTS:
+        started = time.monotonic()
+        console.print(f"chaos: {name} …", highlight=False)
+        with tempfile.TemporaryDirectory(prefix=f"fieldrelay-chaos-{name}-") as folder:
+            processes = Processes(Path(folder))
+            try:
+                figures += asyncio.run(Bench(name, processes, Path(folder), quick=chosen.quick).run())
+            finally:
+                processes.close()
+        console.print(f"chaos: {name} took {time.monotonic() - started:.0f} s", highlight=False)
+    table = Table("fault", "what", "found", "must be", "", box=None)
+    for item in figures:
+        table.add_row(item.fault, item.what, item.found, item.must, "ok" if item.good else "MISSED")
+    console.print(table, highlight=False)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps([asdict(item) for item in figures], indent=2) + "\n", "utf-8")
+    return 0 if all(item.good for item in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
