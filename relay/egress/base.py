@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, ProtocolError
 from relay.protocol.rtmp.url import RtmpUrl, parse_rtmp_url
 from relay.secret import Secret
@@ -13,10 +15,38 @@ DestinationState = AttemptState
 
 
 @dataclass(frozen=True, slots=True)
+class HoldConfig:
+    """What a destination gets while the publisher is away, for up to ``limit_s`` seconds; then it ends politely.
+
+    ``freeze``: the last picture again, and silence. ``slate``: the file ``slate`` of the slates folder. ``off``: nothing.
+    """
+
+    mode: Literal["freeze", "slate", "off"] = "freeze"
+    limit_s: float = 120.0
+    slate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """What a destination's own encoding shall be; 0: as it comes. Never larger than the publisher's picture."""
+
+    height: int = 0
+    fps: float = 0.0
+    video_kbps: int = 0
+    audio_kbps: int = 0
+    keyframe_s: float = 0.0
+
+
+EnsureAudio = Literal["auto", "on", "off"]
+OnChange = Literal["auto", "send", "reconnect", "transcode"]
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationConfig:
     """One configured place to push to: ``rtmp(s)://host[:port]/app[/instance]`` and the key apart.
 
-    Without a key, the last part of the URL's path is one: such a URL is never shown whole.
+    Without a key, the last part of the URL's path is one: such a URL is never shown whole. ``ensure_audio`` and
+    ``on_change`` (of codec or picture size) ``auto``: as the platform needs it.
     """
 
     name: str
@@ -25,6 +55,20 @@ class DestinationConfig:
     platform: str = "custom"
     kind: str = "rtmp"
     enabled: bool = True
+    hold: HoldConfig = HoldConfig()
+    fit: FitConfig | None = None
+    ensure_audio: EnsureAudio = "auto"
+    on_change: OnChange = "auto"
+
+    @property
+    def needs_audio(self) -> bool:
+        """Whether silence is sent where the publisher has no sound."""
+        return self.ensure_audio == "on" or (self.ensure_audio == "auto" and PLATFORMS[self.platform].needs_audio)
+
+    @property
+    def change(self) -> str:
+        """``send``, ``reconnect`` or ``transcode``: what becomes of a change of codec or picture size."""
+        return PLATFORMS[self.platform].on_change if self.on_change == "auto" else self.on_change
 
 
 def publish_address(config: DestinationConfig) -> tuple[RtmpUrl, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -10,14 +10,16 @@ from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus, DestinationTotals, shown_url
 from relay.egress.dial import TlsContext, client_tls
 from relay.egress.rtmp import RtmpAttempt
+from relay.egress.sources import Sources
 from relay.errors import DestinationError
-from relay.hub import Hub, Stream, StreamState
+from relay.hub import Hub, Stream, StreamState, Ticker
 from relay.supervise import Backoff, Supervisor
 
 log = structlog.get_logger("relay.egress")
 
 SWEEP_S = 1.0
 CLOSE_S = 4.0
+FILL_MS = 100
 REJECTED_S = 30.0
 
 
@@ -28,8 +30,18 @@ class Destination:
     finish, and followed by a new start where one is wanted by that time: two connections never hold one key.
     """
 
-    def __init__(self, channel: str, config: DestinationConfig, settings: Settings, tls: TlsContext) -> None:
+    def __init__(
+        self,
+        channel: str,
+        config: DestinationConfig,
+        settings: Settings,
+        tls: TlsContext,
+        source: Callable[[Stream, DestinationConfig], Stream],
+    ) -> None:
         self.config = config
+        self._source = source
+        self._limit: asyncio.TimerHandle | None = None
+        self._waited_enough = False
         self._settings = settings
         self._tls = tls
         self._totals = DestinationTotals()
@@ -49,6 +61,8 @@ class Destination:
 
     def start(self, stream: Stream) -> None:
         """A stream lives: begin attempts, as soon as whatever runs for the last one has ended."""
+        if self._waited_enough and stream.state is StreamState.HOLDING:
+            return
         if self._stream is None and self._attempt is not None:
             self._attempt.say_goodbye()  # the new stream matters more than the tail of the old
         self._stream = stream
@@ -65,14 +79,39 @@ class Destination:
         if stream is not None:
             self.start(stream)
 
+    def holding(self) -> None:
+        """The publisher is away: what runs is kept for as long as configured, then ended politely."""
+        if self._limit is None and not self._waited_enough:
+            self._limit = asyncio.get_running_loop().call_later(self.config.hold.limit_s, self._hold_over)
+
+    def resumed(self, stream: Stream) -> None:
+        """The publisher is back."""
+        self._waited_enough = False
+        self._no_limit()
+        if self._stream is None:
+            self.start(stream)
+
+    def _hold_over(self) -> None:
+        self._log.info("destination ended: the publisher did not return in time", limit_s=self.config.hold.limit_s)
+        self._waited_enough = True
+        self.hang_up()
+
+    def _no_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
     def hang_up(self) -> None:
         """Not wanted any more: end what runs, politely where it is live."""
+        self._no_limit()
         self._stream = None
         if self._task is not None and (self._attempt is None or not self._attempt.say_goodbye()):
             self._task.cancel()
 
     def stream_over(self) -> None:
         """The stream has ended: what is live may send what it still holds, all else ends."""
+        self._waited_enough = False
+        self._no_limit()
         self._stream = None
         if self._task is not None and (self._attempt is None or not self._attempt.finish()):
             self._task.cancel()
@@ -109,7 +148,8 @@ class Destination:
 
     async def _run_attempt(self) -> None:
         assert self._stream is not None  # what fails without a stream is cancelled
-        attempt = RtmpAttempt(self.config, self._stream, self._settings, self._totals, self._live, self._tls)
+        source = self._source(self._stream, self.config)
+        attempt = RtmpAttempt(self.config, source, self._settings, self._totals, self._live, self._tls)
         self._attempt = attempt
         try:
             await attempt.run()
@@ -143,6 +183,8 @@ class EgressManager:
         self._settings = settings
         self._channels: dict[str, dict[str, Destination]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._sources: dict[str, Sources] = {}  # by channel, while it lives
+        self._ticker = Ticker(asyncio.get_running_loop(), FILL_MS)
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
         self._tls: asyncio.Task[ssl.SSLContext] | None = None
@@ -155,7 +197,7 @@ class EgressManager:
         for config in configs:
             known = before.pop(config.name, None)
             if known is None:
-                after[config.name] = Destination(channel, config, self._settings, self._tls_context)
+                after[config.name] = Destination(channel, config, self._settings, self._tls_context, self._source)
             else:
                 after[config.name] = known
                 if known.config != config:
@@ -194,6 +236,8 @@ class EgressManager:
             return
         for destination in self._channels.get(stream.name, {}).values():
             destination.start(stream)
+            if stream.state is StreamState.HOLDING:
+                destination.holding()
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
@@ -203,6 +247,13 @@ class EgressManager:
         if task is not None:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
+
+    def _source(self, stream: Stream, config: DestinationConfig) -> Stream:
+        """What a destination configured so reads of ``stream``."""
+        sources = self._sources.get(stream.name)
+        if sources is None:
+            sources = self._sources[stream.name] = Sources(stream, self._ticker)
+        return sources.of(config)
 
     async def _tls_context(self) -> ssl.SSLContext:
         """One context for all: reading the certificate store takes long enough to belong in a thread, once."""
@@ -229,11 +280,22 @@ class EgressManager:
         self._start(stream)
 
     def stream_resumed(self, stream: Stream) -> None:
-        """Destinations stayed; their subscriptions go on by themselves."""
+        """Destinations stayed, but for those that had waited long enough: these start afresh."""
+        if not self._closing:
+            for destination in self._channels.get(stream.name, {}).values():
+                destination.resumed(stream)
 
     def stream_holding(self, stream: Stream) -> None:
-        """Destinations stay connected and wait."""
+        """Destinations are kept with filler, each for its own time."""
+        sources = self._sources.get(stream.name)
+        if sources is not None:
+            sources.hold()
+        for destination in self._channels.get(stream.name, {}).values():
+            destination.holding()
 
     def stream_offline(self, stream: Stream) -> None:
+        sources = self._sources.pop(stream.name, None)
+        if sources is not None:
+            sources.close()
         for destination in self._channels.get(stream.name, {}).values():
             destination.stream_over()

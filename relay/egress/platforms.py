@@ -26,6 +26,7 @@ class Platform:
     audio: tuple[str, ...] = ()
     audio_kbps: int = 0
     needs_audio: bool = False
+    on_change: str = "send"  # of codec or picture size: send, reconnect or transcode
     enhanced: bool = True
     separate_key: bool = True  # the key is given apart from the URL
     key_help: str
@@ -58,6 +59,7 @@ _ROWS = (
         audio=("aac",),
         audio_kbps=128,
         needs_audio=True,
+        on_change="reconnect",
         key_help="facebook.com/live/producer → Streaming software → Stream key",
         notes="At most 8 hours. Audio must be there; codec and picture size must not change during a broadcast.",
     ),

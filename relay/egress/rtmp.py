@@ -12,6 +12,7 @@ from relay.egress.dial import TlsContext, dial, reason
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, DestinationRejectedError, ProtocolError
 from relay.hub import BacklogLimit, Batch, Stream, Subscription
+from relay.hub.batch import Tracks
 from relay.hub.feed import RtmpFeed
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.client import ClientConnection
@@ -97,6 +98,8 @@ class DestinationConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._feed: RtmpFeed | None = None
+        self._first: Tracks | None = None  # of this attempt, where the platform must never see others
+        self._reconnects = config.change == "reconnect"
         self._paused = False
         self._leaving = False
         self._written = 0
@@ -170,7 +173,22 @@ class DestinationConnection(asyncio.Protocol):
 
     def take(self, batch: Batch) -> None:
         assert self._feed is not None
+        if self._reconnects and self._is_changed(batch):
+            self.say_goodbye()  # and a new attempt follows, with the new headers first
+            return
         self._feed.take(batch)
+
+    def _is_changed(self, batch: Batch) -> bool:
+        """Whether a track's header is another than this attempt began with. A track that joins is no change."""
+        video, audio = batch.closing
+        if self._first is None:
+            self._first = batch.closing
+        first_video, first_audio = self._first
+        if video is first_video and audio is first_audio:
+            return False
+        known = (first_video or video, first_audio or audio)
+        self._first = known
+        return not (video in (None, known[0]) and audio in (None, known[1]))
 
     def ended(self, error: Exception | None) -> None:
         if error is None:

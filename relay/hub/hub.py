@@ -2,12 +2,18 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from relay.errors import RefusedError
 from relay.hub.stream import Stream, StreamState
 from relay.media import Packet
 from relay.media.timeline import Timeline
+
+CONTEST_S = 60.0
+CONTEST_TAKEOVERS = 3
+SILENT_S = 2.0
 
 
 class Publisher(Protocol):
@@ -73,13 +79,22 @@ class Hub:
 
     def __init__(self, hold_s: float = 120.0) -> None:
         self.hold_s = hold_s
+        self._hold_s: dict[str, float] = {}  # by channel, where it is another
         self._streams: dict[str, Stream] = {}
         self._leases: dict[str, Lease] = {}
         self._holds: dict[str, asyncio.TimerHandle] = {}
         self._listeners: list[StreamListener] = []
+        self._contests: dict[str, deque[float]] = {}  # monotonic times at which a sending publisher lost its lease
 
     def listen(self, listener: StreamListener) -> None:
         self._listeners.append(listener)
+
+    def set_hold(self, name: str, hold_s: float) -> None:
+        """How long channel ``name`` waits for a publisher that vanished, in seconds; from the next hold on."""
+        self._hold_s[name] = hold_s
+
+    def hold_of(self, name: str) -> float:
+        return self._hold_s.get(name, self.hold_s)
 
     def stream(self, name: str) -> Stream:
         """The stream of channel ``name``, made on first use."""
@@ -95,9 +110,42 @@ class Hub:
     def lease(self, name: str) -> Lease | None:
         return self._leases.get(name)
 
+    def is_contested(self, name: str) -> bool:
+        """Whether two encoders that both send fight over the channel's key."""
+        return len(self._recent_contests(name)) >= CONTEST_TAKEOVERS
+
+    def admit(self, name: str) -> None:
+        """May somebody publish ``name`` now? The newest may, but for those who take a sending encoder's place in turns.
+
+        Raises RefusedError in words an encoder can show.
+        """
+        if self._is_sending(name) and self.is_contested(name):
+            raise RefusedError(
+                "contested",
+                f"another encoder is live on {name} with this key, and both keep taking over: "
+                "stop one of them, or give it a channel of its own",
+            )
+
+    def _is_sending(self, name: str) -> bool:
+        stream = self._streams.get(name)
+        if stream is None or name not in self._leases or stream.state is not StreamState.LIVE:
+            return False
+        return time.monotonic() - stream.stats.last_packet_at < SILENT_S
+
+    def _recent_contests(self, name: str) -> deque[float]:
+        times = self._contests.get(name)
+        if times is None:
+            return deque()
+        horizon = time.monotonic() - CONTEST_S
+        while times and times[0] < horizon:
+            times.popleft()
+        return times
+
     def publish(self, name: str, publisher: Publisher) -> Lease:
         """Give ``publisher`` the stream, at once; whoever had it is evicted."""
         stream = self.stream(name)
+        if self._is_sending(name):
+            self._contests.setdefault(name, deque(maxlen=CONTEST_TAKEOVERS)).append(time.monotonic())
         previous = self._leases.pop(name, None)
         if previous is not None:
             previous.current = False
@@ -109,6 +157,8 @@ class Hub:
             timeline = Timeline(stream.last_dts_ms + max(away_ms, 1), stream.last_dts_ms)
         lease = self._leases[name] = Lease(self, stream, publisher, timeline)
         stream.on_commit(publisher.committed)
+        if stream.state is StreamState.LIVE and self.hold_of(name) > 0:
+            self._enter_holding(stream)  # until the new one's media is here
         return lease
 
     def written(self, lease: Lease, packets: Sequence[Packet]) -> None:
@@ -130,7 +180,7 @@ class Hub:
         stream.on_commit(None)
         if stream.state is StreamState.OFFLINE:
             return
-        if clean or self.hold_s <= 0:
+        if clean or self.hold_of(stream.name) <= 0:
             self.end(stream.name, clean=clean)
         elif stream.state is StreamState.LIVE:
             self._enter_holding(stream)
@@ -158,6 +208,8 @@ class Hub:
         """End the stream and forget the channel."""
         self.end(name)
         self._streams.pop(name, None)
+        self._hold_s.pop(name, None)
+        self._contests.pop(name, None)
 
     def _enter_live(self, stream: Stream) -> None:
         was, stream.state = stream.state, StreamState.LIVE
@@ -170,8 +222,9 @@ class Hub:
 
     def _enter_holding(self, stream: Stream) -> None:
         stream.state = StreamState.HOLDING
+        stream.stats.holding_since = time.monotonic()
         loop = asyncio.get_running_loop()
-        self._holds[stream.name] = loop.call_later(self.hold_s, self._hold_over, stream.name)
+        self._holds[stream.name] = loop.call_later(self.hold_of(stream.name), self._hold_over, stream.name)
         for listener in self._listeners:
             listener.stream_holding(stream)
 
@@ -182,3 +235,4 @@ class Hub:
         timer = self._holds.pop(name, None)
         if timer is not None:
             timer.cancel()
+            self._streams[name].stats.hold_over()

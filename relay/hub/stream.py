@@ -24,6 +24,8 @@ class StreamStats:
         "arrival_base_ms",
         "arrival_lag_ms",
         "audio_packets",
+        "held_s",
+        "holding_since",
         "keyframe_interval_ms",
         "last_keyframe_dts_ms",
         "last_packet_at",
@@ -35,12 +37,23 @@ class StreamStats:
         self.video_packets = 0
         self.audio_packets = 0
         self.takeovers = 0
+        self.held_s = 0.0  # finished holds, in seconds
+        self.holding_since: float | None = None  # monotonic seconds
         self.keyframe_interval_ms = 0
         self.last_keyframe_dts_ms: int | None = None
         self.last_packet_at = 0.0  # monotonic seconds
         # Arrival time minus media time: its least value so far is a link without delay, more is lag.
         self.arrival_base_ms: float | None = None
         self.arrival_lag_ms = 0.0
+
+    def total_held_s(self) -> float:
+        """Seconds spent waiting for publishers, the present hold included."""
+        since = self.holding_since
+        return self.held_s + (0.0 if since is None else time.monotonic() - since)
+
+    def hold_over(self) -> None:
+        """A hold has ended, one way or the other."""
+        self.held_s, self.holding_since = self.total_held_s(), None
 
 
 class Stream:
@@ -98,6 +111,17 @@ class Stream:
             self.commit(self.seq)
         return batch
 
+    def pass_on(self, batch: Batch) -> None:
+        """Give another stream's ``batch`` to every reader as it is: what is encoded for one serves all."""
+        add = self._gop.add
+        for packet in batch.packets:
+            add(packet)
+        self.tracks = batch.closing
+        self.seq += len(batch.packets)
+        self.last_dts_ms = batch.last_dts_ms
+        for subscription in self._subscriptions:
+            subscription.deliver(batch)
+
     def commit(self, seq: int) -> None:
         """Everything up to packet number ``seq`` is on disk: the publisher may be told."""
         if self._commit_lost:
@@ -147,10 +171,14 @@ class Stream:
     def readers(self) -> int:
         return len(self._subscriptions)
 
+    def end(self, error: Exception | None = None) -> None:
+        """Tell every reader that nothing more comes, and why if that is a failure."""
+        for subscription in self._subscriptions:
+            subscription.end(error)
+
     def reset(self) -> None:
         """The stream is over: readers are told, and the next publisher starts from nothing."""
-        for subscription in self._subscriptions:
-            subscription.end()
+        self.end()
         self._gop.clear()
         self.tracks = (None, None)
         self.metadata = {}

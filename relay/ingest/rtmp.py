@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from relay.config import Settings, split_address
-from relay.errors import ConfigError
+from relay.errors import ConfigError, RefusedError
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
 from relay.ingest.base import ConnectionBudget, PublisherInfo
@@ -140,6 +140,14 @@ class RtmpIngest:
             connection.abort()
 
     # --- called by connections ---------------------------------------------------------------------------------
+
+    def admit(self, channel: str) -> None:
+        """May a publisher with the right key have ``channel`` now? Raises RefusedError."""
+        try:
+            self.hub.admit(channel)
+        except RefusedError as error:
+            self.admission.outcomes[channel, error.outcome] += 1
+            raise
 
     def opened(self, connection: "RtmpConnection") -> None:
         self.stats.connections += 1

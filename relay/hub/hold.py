@@ -1,0 +1,265 @@
+"""HeldStream: a stream as destinations get it: filler while the publisher, or one of its tracks, is away."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relay.hub.batch import Batch
+from relay.hub.filler import FrozenPicture, Loop, RunningLoop, RunningSilence
+from relay.hub.stream import Stream
+from relay.hub.subscription import BacklogLimit
+from relay.hub.tick import Ticker
+from relay.media import Packet
+from relay.protocol.silence import SILENT_AAC
+
+VIDEO_AWAY_MS = 3000  # the other track went on this long without it
+AUDIO_AWAY_MS = 1000
+KEYFRAME_WAIT_S = 3.0  # sound that came back alone this long ago goes on without the picture
+CATCH_UP_S = 3.0  # media older than the filler sent already: after this long it is shown late rather than never
+NO_SOUND_MS = 1000  # a stream without sound for this long has none
+BEHIND_MS = 400  # filler stays this far behind the clock: what returns a little late is not before it
+_NO_LIMIT = BacklogLimit(max_ms=1 << 62, max_bytes=1 << 62)
+_VIDEO, _AUDIO = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What is filled in. ``hold``: for a publisher or track that is away; ``sound``: where there never was any."""
+
+    hold: bool = True
+    sound: bool = False
+    repeat_ms: int = 500
+
+
+class HeldStream:
+    """Reads ``source``; ``out`` has the same batches while all is well.
+
+    While the publisher is away (``hold``) filler comes by the clock; while one track is away it comes at the pace of
+    the other. After a filled-in picture the next real one is a keyframe. Every track's DTS only grows; both are moved
+    by the same time, and only where what returns is older than filler already sent. ``clock``: monotonic seconds.
+    """
+
+    def __init__(
+        self, source: Stream, filling: Filling, ticker: Ticker, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.out = Stream(source.name)
+        self.loop: Loop | None = None  # shown instead of the last keyframe
+        self.is_over = False
+        self.is_held = False
+        self.filler_packets = 0
+        self._source = source
+        self._filling = filling
+        self._ticker = ticker
+        self._clock = clock
+        self._picture = FrozenPicture()
+        self._running_loop: RunningLoop | None = None
+        self._silence: RunningSilence | None = None
+        self._last: list[int | None] = [None, None]  # by track: DTS of what was written last
+        self._heard_ms = [0, 0]  # by track: the source's DTS when it was heard last
+        self._is_away = [False, False]  # by track, while the other flows
+        self._heard_at = clock()
+        self._held_from_ms, self._held_at = 0, self._heard_at
+        self._back_since: float | None = None
+        self._shift_ms = 0
+        self._undecided: list[Batch] | None = [] if filling.sound else None
+        self._subscription = source.subscribe(self, _NO_LIMIT)
+
+    def close(self) -> None:
+        """Leave the source; ``out`` is over for its readers."""
+        self._subscription.close()
+        self.ended(None)
+
+    def hold(self) -> None:
+        """The publisher is gone or stalled: fill in until it is back."""
+        self._decide()
+        times = [last for last in self._last if last is not None]
+        if not self._filling.hold or self.is_held or not times:
+            return
+        self.is_held = True
+        self._held_from_ms, self._held_at = max(times), self._heard_at
+        self._back_since = None
+        self._running_loop = None
+        self._ticker.park(self._tick)
+
+    # --- hub.Reader -----------------------------------------------------------------------------------------------
+
+    def take(self, batch: Batch) -> None:
+        """One batch of the source: passed on as it is, or looked into where anything is amiss."""
+        self._heard_at = self._clock()
+        if self._undecided is not None:
+            self._undecided.append(batch)
+            if not self._knows_sound(self._undecided):
+                return
+            self._decide()
+            return
+        self._take(batch)
+
+    def ended(self, error: Exception | None) -> None:
+        """The source is over, or this failed: so is ``out``."""
+        self.is_over = True
+        self.is_held = False
+        self._undecided = None
+        self.out.end(error)
+
+    # --- sound that never was ---------------------------------------------------------------------------------------
+
+    def _knows_sound(self, waiting: list[Batch]) -> bool:
+        metadata = self._source.metadata
+        return (
+            waiting[-1].closing[_AUDIO] is not None
+            or (bool(metadata) and "audiocodecid" not in metadata)
+            or waiting[-1].last_dts_ms - waiting[0].first_dts_ms >= NO_SOUND_MS
+        )
+
+    def _decide(self) -> None:
+        """Go on with what waited: a track that comes late would be a change no platform likes."""
+        waiting, self._undecided = self._undecided, None
+        if not waiting:
+            return
+        self._is_away[_AUDIO] = waiting[-1].closing[_AUDIO] is None
+        for batch in waiting:
+            self._take(batch)
+
+    # --- what comes -------------------------------------------------------------------------------------------------
+
+    def _take(self, batch: Batch) -> None:
+        self.out.metadata = self._source.metadata
+        is_whole = self._hear(batch)
+        if self.is_held or self._shift_ms or True in self._is_away or self._silence is not None or not is_whole:
+            self._take_slowly(batch)
+            return
+        last, is_found = self._last, 0
+        for packet in reversed(batch.packets):
+            track = _VIDEO if packet.is_video else _AUDIO
+            if not is_found & 1 << track:
+                is_found |= 1 << track
+                last[track] = packet.dts_ms
+                if is_found == 3:
+                    break
+        if batch.start >= 0:
+            self._picture.keyframe = _last_keyframe(batch) or self._picture.keyframe
+        self.out.pass_on(batch)
+
+    def _hear(self, batch: Batch) -> bool:
+        """Note which tracks are heard; whether none of them has been away for too long."""
+        heard, now_ms = self._heard_ms, batch.last_dts_ms
+        for packet in reversed(batch.packets):
+            heard[_VIDEO if packet.is_video else _AUDIO] = now_ms
+            if heard[_VIDEO] == heard[_AUDIO]:
+                return True
+        return not any(self._starves(track, now_ms) for track in (_VIDEO, _AUDIO))
+
+    def _starves(self, track: int, now_ms: int) -> bool:
+        limit_ms = VIDEO_AWAY_MS if track == _VIDEO else AUDIO_AWAY_MS
+        return self._last[track] is not None and now_ms - self._heard_ms[track] > limit_ms
+
+    def _take_slowly(self, batch: Batch) -> None:
+        """Packet by packet: leave out what cannot be shown yet, fill in what is missing, move what is late."""
+        out: list[Packet] = []
+        for packet in batch.packets:
+            track = _VIDEO if packet.is_video else _AUDIO
+            if self.is_held and not self._ends_hold(packet, batch):
+                continue
+            if self._is_away[track]:
+                if track == _VIDEO and not packet.is_keyframe:
+                    continue
+                self._is_away[track] = False
+            dts_ms = packet.dts_ms + self._shift_ms
+            last_ms = self._last[track]
+            if last_ms is not None and dts_ms <= last_ms:
+                continue  # filler took its place
+            if track == _AUDIO and self._silence is not None:
+                self._fill(out, self._silence.before(dts_ms))
+                self._silence = None
+            moved = packet._replace(dts_ms=dts_ms, pts_ms=packet.pts_ms + self._shift_ms)
+            self._add(out, [moved if self._shift_ms else packet])
+            if track == _VIDEO and packet.is_keyframe:
+                self._picture.keyframe = packet
+        if not self.is_held:
+            now_ms = batch.last_dts_ms + self._shift_ms
+            if self._filling.hold:
+                for track in (_VIDEO, _AUDIO):
+                    self._is_away[track] = self._is_away[track] or self._starves(track, batch.last_dts_ms)
+            if self._is_away[_VIDEO]:
+                self._fill_picture(out, now_ms)
+            if self._is_away[_AUDIO]:
+                self._fill_sound(out, now_ms)
+        self._write(out)
+
+    def _ends_hold(self, packet: Packet, batch: Batch) -> bool:
+        """Whether the stream goes on with ``packet``: a keyframe, or the sound of a stream without a picture."""
+        if self._back_since is None:
+            self._back_since = self._heard_at
+        back_s = self._heard_at - self._back_since
+        if packet.is_video:
+            if not packet.is_keyframe:
+                return False
+        elif self._last[_VIDEO] is not None and back_s < KEYFRAME_WAIT_S:
+            return False
+        newest_ms = max(last for last in self._last if last is not None)
+        if packet.dts_ms + self._shift_ms <= newest_ms:
+            if back_s < CATCH_UP_S:
+                return False
+            self._shift_ms = newest_ms + 1 - packet.dts_ms
+        self.is_held = False
+        self._heard_ms = [batch.last_dts_ms, batch.last_dts_ms]
+        self._is_away[_VIDEO] = not packet.is_video and self._last[_VIDEO] is not None
+        return True
+
+    # --- what is filled in ------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if not self.is_held:
+            return
+        self._ticker.park(self._tick)
+        until_ms = self._held_from_ms + round((self._clock() - self._held_at) * 1000) - BEHIND_MS
+        out: list[Packet] = []
+        if self.loop is not None and self._last[_VIDEO] is not None:
+            if self._running_loop is None:
+                newest_ms = max(last for last in self._last if last is not None)
+                self._running_loop = RunningLoop(self.loop, max(newest_ms + 1, until_ms))
+            self._fill(out, self._running_loop.until(until_ms))
+        else:
+            self._fill_picture(out, until_ms)
+        self._fill_sound(out, until_ms)
+        self._write(out)
+
+    def _fill_picture(self, out: list[Packet], until_ms: int) -> None:
+        last_ms = self._last[_VIDEO]
+        if last_ms is not None and until_ms - last_ms >= self._filling.repeat_ms:
+            again = self._picture.at(until_ms)
+            self._fill(out, [again] if again is not None else [])
+
+    def _fill_sound(self, out: list[Packet], until_ms: int) -> None:
+        track = self.out.tracks[_AUDIO] or self._source.tracks[_AUDIO]
+        if track is None:
+            if not self._filling.sound:
+                return
+            track = SILENT_AAC
+        if self._silence is None:
+            first_ms = min((packet.dts_ms for packet in out), default=until_ms)
+            self._silence = RunningSilence.after(track, self._last[_AUDIO], first_ms)
+        if self._silence is not None:
+            self._fill(out, self._silence.until(until_ms))
+
+    def _fill(self, out: list[Packet], packets: list[Packet]) -> None:
+        self.filler_packets += len(packets)
+        self._add(out, packets)
+
+    def _add(self, out: list[Packet], packets: list[Packet]) -> None:
+        for packet in packets:
+            out.append(packet)
+            self._last[_VIDEO if packet.is_video else _AUDIO] = packet.dts_ms
+
+    def _write(self, out: list[Packet]) -> None:
+        if out:
+            out.sort(key=_dts)
+            self.out.write(out)
+
+
+def _dts(packet: Packet) -> int:
+    return packet.dts_ms
+
+
+def _last_keyframe(batch: Batch) -> Packet | None:
+    return next((packet for packet in reversed(batch.packets) if packet.is_video and packet.is_keyframe), None)

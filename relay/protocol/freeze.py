@@ -1,0 +1,7 @@
+"""stub"""
+
+from relay.media import Packet
+
+
+def frozen(packet: Packet) -> tuple[Packet, ...]:
+    return (packet, packet)

@@ -1,0 +1,1 @@
+"""Filler: keyframes that alternate, loops that go round, silence without seams."""

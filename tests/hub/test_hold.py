@@ -1,0 +1,343 @@
+"""HeldStream: what destinations get has no holes, and nothing in it goes back in time or starts without a keyframe."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+
+from relay.hub import Batch, Stream, StreamState
+from relay.hub.filler import Loop
+from relay.hub.hold import Filling, HeldStream
+from relay.media import Codec, Packet, Track
+from relay.protocol import codecs
+from relay.protocol.silence import SILENT_AAC
+
+VIDEO = Track(codec=Codec.H264, header=b"\x01\x42\xc0\x1e\xff\xe1\x00\x04\x67\x42\xc0\x1e\x01\x00\x02\x68\xce")
+AUDIO = codecs.read_track(Codec.AAC, b"\x11\x90")
+FRAME_MS, SOUND_MS = 40, 21
+
+
+class Clock:
+    """Time, and the ticks that come with it (in place of hub.Ticker)."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._parked: list[Callable[[], None]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def park(self, resume: Callable[[], None]) -> None:
+        self._parked.append(resume)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, a tick every 100 ms."""
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            parked, self._parked = self._parked, []
+            for resume in parked:
+                resume()
+
+
+class Watcher:
+    """A destination: keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+        self.is_over = False
+
+    def take(self, batch: Batch) -> None:
+        self.packets += batch.packets
+
+    def ended(self, error: Exception | None) -> None:
+        assert error is None
+        self.is_over = True
+
+    def track(self, is_video: bool) -> list[Packet]:
+        return [packet for packet in self.packets if packet.is_video == is_video]
+
+
+class Show:
+    """A stream with its publisher, held; ``play`` is the publisher's media in real time."""
+
+    def __init__(self, filling: Filling | None = None) -> None:
+        self.clock = Clock()
+        self.stream = Stream("demo")
+        self.stream.state = StreamState.LIVE
+        self.ms = 0
+        self.sent: list[Packet] = []
+        self.held = HeldStream(self.stream, filling or Filling(), self.clock, self.clock)  # type: ignore[arg-type]
+        self.watcher = Watcher()
+        self.held.out.subscribe(self.watcher)
+
+    def play(
+        self,
+        seconds: float,
+        *,
+        video: bool = True,
+        audio: bool = True,
+        gop: int = 50,
+        first: int = 0,
+        pace: float = 1.0,
+    ) -> None:
+        """Media of ``seconds``, in batches of 200 ms; every ``gop``-th picture from number ``first`` is a keyframe."""
+        number = -first
+        for _ in range(round(seconds * 5)):
+            batch = []
+            for step in range(5):
+                dts_ms = self.ms + step * FRAME_MS
+                if video:
+                    batch.append(Packet(VIDEO, dts_ms, dts_ms, number % gop == 0, b"\0\0\0\1" + bytes((0x65, step))))
+                number += 1
+            if audio:
+                start = -(-self.ms // SOUND_MS)
+                batch += [
+                    Packet(AUDIO, frame * SOUND_MS, frame * SOUND_MS, True, b"sound")
+                    for frame in range(start, -(-(self.ms + 200) // SOUND_MS))
+                ]
+            self.ms += 200
+            self.clock.sleep(0.2 * pace)
+            if batch:
+                batch.sort(key=lambda packet: packet.dts_ms)
+                self.sent += batch
+                self.stream.write(batch)
+
+    def away(self, seconds: float, *, told_after: float = 0.0) -> None:
+        """The publisher is gone; the hub notices ``told_after`` seconds later. Its clock goes on."""
+        self.clock.sleep(told_after)
+        self.held.hold()
+        self.clock.sleep(seconds - told_after)
+        self.ms += round(seconds * 1000)
+
+    def check(self, most_ms: int, sound_ms: int = 0) -> None:
+        """DTS grows on each track, with no hole over ``most_ms`` (sound: ``sound_ms``)."""
+        for is_video, limit in ((True, most_ms), (False, sound_ms or most_ms)):
+            times = [packet.dts_ms for packet in self.watcher.track(is_video)]
+            steps = [later - earlier for earlier, later in pairwise(times)]
+            assert all(0 < step <= limit for step in steps), (is_video, min(steps), max(steps))
+
+
+def payloads(packets: Sequence[Packet]) -> list[bytes]:
+    return [packet.data for packet in packets]
+
+
+def test_a_stream_in_good_order_is_passed_on_as_it_is() -> None:
+    show = Show()
+    batches: list[Batch] = []
+    show.stream.subscribe(Collector(batches), whole=True)
+    passed: list[Batch] = []
+    show.held.out.subscribe(Collector(passed), whole=True)
+    show.play(10)
+    assert show.watcher.packets == show.sent
+    assert [id(batch) for batch in batches[1:]] == [id(batch) for batch in passed[1:]], (
+        "what is encoded for one serves all"
+    )
+    assert show.held.filler_packets == 0
+
+
+class Collector:
+    def __init__(self, batches: list[Batch]) -> None:
+        self._batches = batches
+
+    def take(self, batch: Batch) -> None:
+        self._batches.append(batch)
+
+    def ended(self, error: Exception | None) -> None:
+        assert error is None
+
+
+@pytest.mark.parametrize("told_after", [0.0, 5.0])
+@pytest.mark.parametrize("gone", [3.0, 60.0])
+def test_a_publisher_that_is_away_leaves_no_hole(gone: float, told_after: float) -> None:
+    show = Show()
+    show.play(4)
+    if told_after > gone:
+        return
+    show.away(gone, told_after=told_after)
+    filler = show.watcher.packets[len(show.sent) :]
+    pictures = [packet for packet in filler if packet.is_video]
+    assert all(packet.is_keyframe and packet.track is VIDEO for packet in pictures)
+    assert len(pictures) == pytest.approx((gone - told_after) * 2, abs=2)
+    show.play(4)
+    show.check(most_ms=700 + round(told_after * 1000), sound_ms=100)
+    returned = [packet for packet in show.watcher.packets if packet in show.sent[-20:]]
+    assert returned, "live again"
+    assert len(list(show.watcher.track(False))) == pytest.approx((8 + gone) * 1000 / 21, rel=0.03)
+
+
+def test_the_first_picture_after_filler_is_a_keyframe_and_sound_comes_with_it() -> None:
+    show = Show()
+    show.play(4)
+    before = len(show.watcher.packets)
+    show.away(4)
+    returned_ms = show.ms
+    show.play(4, first=30)  # the first keyframe comes 1.2 s later
+    live = [packet for packet in show.watcher.packets[before:] if packet in show.sent]
+    assert (live[0].is_video, live[0].is_keyframe, live[0].dts_ms) == (True, True, returned_ms + 30 * FRAME_MS)
+    show.check(most_ms=700, sound_ms=100)
+
+
+def test_sound_returns_alone_when_no_keyframe_comes_for_long() -> None:
+    show = Show()
+    show.play(4)
+    show.away(4)
+    returned_ms = show.ms
+    show.play(10, first=200, gop=1000)  # 8 s without a keyframe
+    sound = [packet.dts_ms for packet in show.watcher.track(False) if packet.data == b"sound" and packet.dts_ms > 8000]
+    assert returned_ms + 2900 <= sound[0] <= returned_ms + 3500
+    pictures = [packet for packet in show.watcher.track(True) if packet in show.sent and packet.dts_ms >= returned_ms]
+    assert pictures[0].dts_ms == returned_ms + 8000
+    show.check(most_ms=900, sound_ms=250)
+
+
+def test_what_was_stuck_on_the_way_is_left_out_when_it_catches_up() -> None:
+    """A link that stood still for 8 s and then delivered all at once: platforms do not fall behind for it."""
+    show = Show()
+    show.play(4)
+    show.clock.sleep(5)
+    show.held.hold()
+    show.clock.sleep(3)
+    show.play(8, pace=0.05)
+    show.play(6)
+    show.check(most_ms=5700, sound_ms=100)
+    assert show.watcher.packets[-1].dts_ms == show.sent[-1].dts_ms, "not moved"
+    assert show.held.filler_packets > 0
+
+
+def test_what_never_catches_up_is_shown_late() -> None:
+    show = Show()
+    show.play(4)
+    show.clock.sleep(5)
+    show.held.hold()
+    show.clock.sleep(5)
+    show.play(20)  # 10 s behind, for good
+    show.check(most_ms=5700, sound_ms=100)
+    last = show.watcher.packets[-1]
+    assert last.data == show.sent[-1].data
+    moved_ms = last.dts_ms - show.sent[-1].dts_ms
+    assert 9_000 <= moved_ms <= 16_000
+    offsets = {
+        packet.dts_ms - (moved_ms if packet.dts_ms > 20_000 else 0) - found.dts_ms
+        for packet in show.watcher.packets[-40:]
+        for found in show.sent
+        if found.data is packet.data and found.track is packet.track and found.dts_ms == packet.dts_ms - moved_ms
+    }
+    assert offsets == {0}, "sound and picture move together"
+
+
+def test_a_picture_that_stays_away_is_frozen_under_live_sound() -> None:
+    show = Show()
+    show.play(4)
+    show.play(30, video=False)
+    show.play(4, first=10)
+    show.check(most_ms=3700, sound_ms=43)
+    assert [packet for packet in show.sent if not packet.is_video] == show.watcher.track(False)
+    frozen = [packet for packet in show.watcher.track(True) if 8000 < packet.dts_ms < 33000]
+    assert all(packet.is_keyframe for packet in frozen)
+    assert len(frozen) >= 40
+    live = [packet for packet in show.watcher.track(True) if packet.dts_ms >= 34_000 and packet in show.sent]
+    assert live[0].is_keyframe
+
+
+def test_sound_that_stays_away_is_silence_under_a_live_picture() -> None:
+    show = Show()
+    show.play(4)
+    show.play(30, audio=False)
+    show.play(4)
+    assert [packet for packet in show.sent if packet.is_video] == show.watcher.track(True)
+    show.check(most_ms=FRAME_MS, sound_ms=300)
+    assert all(packet.track is AUDIO for packet in show.watcher.track(False)), "in the publisher's own format"
+    assert show.watcher.track(False)[-1] is show.sent[-1] or show.sent[-1].track.codec.kind != "audio"
+
+
+def test_slow_pictures_are_no_fault() -> None:
+    """A shared screen of one picture in two seconds."""
+    show = Show()
+    show.play(2)
+    for _ in range(20):
+        show.play(2, video=False)
+        show.stream.write([Packet(VIDEO, show.ms, show.ms, False, b"slow")])
+        show.sent.append(Packet(VIDEO, show.ms, show.ms, False, b"slow"))
+    assert show.held.filler_packets == 0
+
+
+def test_silence_from_the_start_where_a_platform_wants_sound() -> None:
+    show = Show(Filling(sound=True))
+    show.play(0.8, audio=False)
+    assert show.watcher.packets == [], "not before it is known whether there is sound"
+    show.play(5, audio=False)
+    sound = show.watcher.track(False)
+    assert all(packet.track is SILENT_AAC for packet in sound)
+    assert sound[0].dts_ms <= show.watcher.track(True)[0].dts_ms + 22
+    assert len(sound) == pytest.approx(5.8 * 1000 / 21.33, abs=12)
+    assert show.watcher.track(True) == show.sent
+    show.away(5)
+    show.play(2, audio=False)
+    show.check(most_ms=700, sound_ms=250)
+
+
+def test_metadata_without_sound_is_believed_at_once() -> None:
+    show = Show(Filling(sound=True))
+    show.stream.metadata = {"videocodecid": 7}
+    show.play(0.2, audio=False)
+    assert show.watcher.track(False)
+
+
+def test_a_stream_that_has_sound_is_not_given_any() -> None:
+    show = Show(Filling(sound=True))
+    show.play(5)
+    assert show.watcher.packets == show.sent
+
+
+def test_sound_alone_is_held_by_silence() -> None:
+    show = Show()
+    show.play(3, video=False)
+    show.away(10)
+    show.play(3, video=False)
+    assert show.watcher.track(True) == []
+    times = [packet.dts_ms for packet in show.watcher.track(False)]
+    assert all(0 < later - earlier < 100 for earlier, later in pairwise(times))
+
+
+def test_a_loop_is_shown_instead_of_the_last_picture() -> None:
+    show = Show()
+    slate = Track(codec=Codec.H264, header=b"another")
+    loop = Loop([Packet(slate, ms, ms, ms == 0, b"slate") for ms in range(0, 1000, 40)], 1000)
+    show.held.loop = loop
+    show.play(4)
+    show.away(6.3)
+    shown = [packet for packet in show.watcher.track(True) if packet.track is slate]
+    assert len(shown) == pytest.approx(5.9 * 25, abs=4)
+    assert shown[0].is_keyframe
+    show.play(4)
+    show.check(most_ms=450, sound_ms=100)
+    assert show.watcher.track(True)[-1].track is VIDEO
+
+
+def test_nothing_is_filled_in_where_that_is_switched_off() -> None:
+    show = Show(Filling(hold=False, sound=True))
+    show.play(4)
+    show.away(10)
+    show.play(2, first=5)
+    assert show.watcher.packets == show.sent
+
+
+def test_the_end_is_the_end_for_readers_too() -> None:
+    show = Show()
+    show.play(4)
+    show.away(2)
+    show.stream.reset()
+    assert show.watcher.is_over
+    count = len(show.watcher.packets)
+    show.clock.sleep(5)
+    assert len(show.watcher.packets) == count
+
+
+def test_outages_again_and_again_move_nothing() -> None:
+    show = Show()
+    for gone in (3.0, 7.0, 12.0, 4.0, 30.0, 5.0, 3.3):
+        show.play(6)
+        show.away(gone, told_after=min(gone, 1.0))
+    show.play(6)
+    show.check(most_ms=1700, sound_ms=120)
+    assert show.watcher.packets[-1] is show.sent[-1]
