@@ -1,4 +1,4 @@
-"""Commands for channels and their destinations."""
+"""Commands for channels and their keys."""
 
 import json
 from typing import Annotated, Any
@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from relay.cli.destinations import show_destinations
 from relay.cli.shared import Chosen, Json, add, out, secret
 
 channel_app = typer.Typer(help="Channels and their stream keys.", no_args_is_help=True)
-destination_app = typer.Typer(help="Where a channel is restreamed to.", no_args_is_help=True)
 
 
 @channel_app.command("add")
@@ -85,52 +85,6 @@ def channel_rotate_key(name: str, as_json: Json = False) -> None:
     _show_channel(Chosen.client().call("POST", "channels", name, "rotate-key"), as_json)
 
 
-# --- destinations ----------------------------------------------------------------------------------------------------
-
-
-@destination_app.command("add")
-def destination_add(
-    channel: str,
-    name: str,
-    url: Annotated[str, typer.Option(help="rtmp:// or rtmps:// address; empty: the platform's.")] = "",
-    key: Annotated[str, typer.Option(help="The platform's stream key; - reads it from standard input.")] = "",
-    platform: Annotated[str, typer.Option(help="youtube, facebook, twitch, x, kick, instagram, …, custom")] = "custom",
-    as_json: Json = False,
-) -> None:
-    """Restream CHANNEL to a place called NAME, at once if it is live."""
-    body = {"name": name, "url": url, "key": secret(key), "platform": platform}
-    _show_destination(Chosen.client().call("POST", "channels", channel, "destinations", body=body), as_json)
-
-
-@destination_app.command("list")
-def destination_list(channel: str, as_json: Json = False) -> None:
-    """The destinations of CHANNEL and how they are doing."""
-    answer = Chosen.client().call("GET", "channels", channel, "destinations")
-    if as_json:
-        print(json.dumps(answer, indent=2))
-    else:
-        _show_destinations(answer["destinations"])
-
-
-@destination_app.command("remove")
-def destination_remove(channel: str, name: str) -> None:
-    """Stop restreaming CHANNEL to NAME and forget it."""
-    Chosen.client().call("DELETE", "channels", channel, "destinations", name)
-    out.print(f"destination {name} removed from {channel}", highlight=False)
-
-
-@destination_app.command("enable")
-def destination_enable(channel: str, name: str) -> None:
-    """Restream to NAME again."""
-    _enable(channel, name, True)
-
-
-@destination_app.command("disable")
-def destination_disable(channel: str, name: str) -> None:
-    """Stop restreaming to NAME, but remember it."""
-    _enable(channel, name, False)
-
-
 # --- showing ---------------------------------------------------------------------------------------------------------
 
 
@@ -162,32 +116,7 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
     out.print(f"{'archive':>12}  {words}, priority {kept['priority']}{paused}", highlight=False)
     playback = f"{channel['playback_url']}?key={channel['read_key']}"
     out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
+    if channel["is_contested"]:
+        out.print("     contest  two encoders keep taking this key from each other: stop one of them", highlight=False)
     if channel["destinations"]:
-        _show_destinations(channel["destinations"])
-
-
-def _enable(channel: str, name: str, enabled: bool) -> None:
-    change = {"enabled": enabled}
-    _show_destination(Chosen.client().call("PATCH", "channels", channel, "destinations", name, body=change), False)
-
-
-def _show_destination(destination: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(destination, indent=2))
-    else:
-        _show_destinations([destination])
-
-
-def _show_destinations(destinations: list[dict[str, Any]]) -> None:
-    table = Table("destination", "platform", "state", "sent", "dropped", "last error", box=None)
-    for item in destinations:
-        add(
-            table,
-            item["name"],
-            item["platform"],
-            item["state"],
-            f"{item['bytes_sent'] / 1e6:.1f} MB",
-            str(item["dropped_packets"]),
-            item["last_error"],
-        )
-    out.print(table)
+        show_destinations(channel["destinations"])

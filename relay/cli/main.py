@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from relay.cli.channels import channel_app, destination_app
+from relay.cli.channels import channel_app
+from relay.cli.destinations import destination_app
 from relay.cli.recordings import recording_app
 from relay.cli.shared import Chosen, ConfigFile, Json, add, out, plain
 from relay.config import load_settings

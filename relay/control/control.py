@@ -10,10 +10,10 @@ from relay.archive import Archive
 from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models
-from relay.control.destinations import changed, prepared
+from relay.control.destinations import changed, config_of, options_of, prepared
 from relay.control.recordings import Recordings
 from relay.database import ChannelRow, Database, DestinationRow
-from relay.egress.base import DestinationConfig
+from relay.egress.base import DestinationStatus
 from relay.egress.manager import EgressManager
 from relay.errors import ConflictError, InvalidError, NotFoundError
 from relay.hub import Hub, Stream, StreamState
@@ -290,20 +290,10 @@ class Control:
             self._archive.set_policy(row.name, Policy(options.priority, options.keep_days, keep_bytes))
 
     def _configure_egress(self, row: ChannelRow) -> None:
-        self._egress.configure(
-            row.name,
-            [
-                DestinationConfig(
-                    name=item.name,
-                    url=item.url,
-                    key=item.key,
-                    platform=item.platform,
-                    kind=item.kind,
-                    enabled=item.enabled,
-                )
-                for item in row.destinations
-            ],
-        )
+        limit_s = self._settings.hold.limit_s
+        configs = [config_of(item, limit_s) for item in row.destinations]
+        self._hub.set_hold(row.name, max(limit_s, *(config.hold.limit_s for config in configs), 0.0))
+        self._egress.configure(row.name, configs)
 
     def _view(self, row: ChannelRow) -> models.ChannelView:
         stream = self._hub.streams.get(row.name)
@@ -319,25 +309,36 @@ class Control:
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
             publisher=None if info is None else _publisher(info),
+            takeovers=0 if stream is None else stream.stats.takeovers,
+            is_contested=self._hub.is_contested(row.name),
             tracks=_tracks(stream),
             destinations=[
-                models.DestinationView(
-                    name=status.name,
-                    platform=status.platform,
-                    url=status.url,
-                    state=status.state.value,
-                    last_error=status.last_error,
-                    bytes_sent=status.bytes_sent,
-                    attempts=status.attempts,
-                    dropped_packets=sum(status.dropped_packets.values()),
-                    backlog_s=status.backlog_s,
-                )
-                for status in self._egress.status(row.name)
+                _destination(item, status)
+                for item, status in zip(row.destinations, self._egress.status(row.name), strict=True)
             ],
             recording=self._archive.recording_of(row.name) if self._archive is not None else None,
             recording_paused=self._archive is not None and self._archive.is_paused(row.name),
             archive=models.archive_options(row),
         )
+
+
+def _destination(row: DestinationRow, status: DestinationStatus) -> models.DestinationView:
+    options = options_of(row)
+    return models.DestinationView(
+        name=status.name,
+        platform=status.platform,
+        url=status.url,
+        hold=options.hold,
+        fit=options.fit,
+        ensure_audio=options.ensure_audio,
+        on_change=options.on_change,
+        state=status.state.value,
+        last_error=status.last_error,
+        bytes_sent=status.bytes_sent,
+        attempts=status.attempts,
+        dropped_packets=sum(status.dropped_packets.values()),
+        backlog_s=status.backlog_s,
+    )
 
 
 def _publisher(info: PublisherInfo) -> models.PublisherView:

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from relay.control import models
 from relay.database import DestinationRow
-from relay.egress.base import DestinationConfig, publish_address
+from relay.egress.base import DestinationConfig, FitConfig, HoldConfig, publish_address
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, InvalidError
 from relay.secret import Secret
 
+_OPTIONS = {"hold", "fit", "ensure_audio", "on_change"}
 KEY_IN_URL = "key_in_url"  # option of a destination whose key was given as the last part of its URL
 
 
@@ -21,10 +23,44 @@ def prepared(wanted: Sequence[models.NewDestination]) -> tuple[DestinationRow, .
     return tuple(
         _complete(
             DestinationRow(
-                name=item.name, url=item.url, key=Secret(item.key), platform=item.platform, enabled=item.enabled
+                name=item.name,
+                url=item.url,
+                key=Secret(item.key),
+                platform=item.platform,
+                enabled=item.enabled,
+                options=_options(item),
             )
         )
         for item in wanted
+    )
+
+
+def _options(wanted: models.NewDestination) -> dict[str, Any]:
+    """What is kept of the options: only what is not the default."""
+    return wanted.model_dump(include=_OPTIONS, exclude_defaults=True)
+
+
+def options_of(row: DestinationRow) -> models.NewDestination:
+    """A stored destination's options, the defaults filled in."""
+    known = {name: value for name, value in row.options.items() if name in _OPTIONS}
+    return models.NewDestination(name=row.name, **known)
+
+
+def config_of(row: DestinationRow, hold_limit_s: float) -> DestinationConfig:
+    """The destination as egress runs it; ``hold_limit_s`` where it has no limit of its own."""
+    options = options_of(row)
+    limit_s = hold_limit_s if options.hold.limit_s is None else options.hold.limit_s
+    return DestinationConfig(
+        name=row.name,
+        url=row.url,
+        key=row.key,
+        platform=row.platform,
+        kind=row.kind,
+        enabled=row.enabled,
+        hold=HoldConfig(options.hold.mode, limit_s, options.hold.slate),
+        fit=None if options.fit is None else FitConfig(**options.fit.model_dump()),
+        ensure_audio=options.ensure_audio,
+        on_change=options.on_change,
     )
 
 
@@ -40,6 +76,10 @@ def changed(row: DestinationRow, change: models.DestinationChange) -> Destinatio
         options = {name: value for name, value in options.items() if name != KEY_IN_URL}
     elif change.url and options.get(KEY_IN_URL):
         key = Secret("")  # the former URL brought its key along, and so does the new one
+    wanted = options_of(row).model_copy(
+        update={name: getattr(change, name) for name in change.model_fields_set & _OPTIONS if _is_given(change, name)}
+    )
+    options = {**{name: value for name, value in options.items() if name not in _OPTIONS}, **_options(wanted)}
     return _complete(
         replace(
             row,
@@ -50,6 +90,10 @@ def changed(row: DestinationRow, change: models.DestinationChange) -> Destinatio
             options=options,
         )
     )
+
+
+def _is_given(change: models.DestinationChange, name: str) -> bool:
+    return name == "fit" or getattr(change, name) is not None
 
 
 def _complete(row: DestinationRow) -> DestinationRow:

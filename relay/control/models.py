@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from relay.database import ChannelRow
 from relay.egress.platforms import PLATFORMS
@@ -10,14 +10,17 @@ from relay.errors import ProtocolError
 from relay.protocol.rtmp.url import parse_rtmp_url
 
 NAME, KEY, PLATFORM_KEY = r"^[a-z0-9][a-z0-9_-]{0,62}$", r"^[A-Za-z0-9._~-]+$", r"^[\x21-\x7e]*$"
+SLATE = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(png|jpg|jpeg|mp4))?$"
 PATTERNS = {
     NAME: "write lower-case letters a-z, digits, - and _; at most 63, beginning with a letter or digit",
     KEY: "write letters, digits, and . _ ~ - only",
     PLATFORM_KEY: "write it without spaces, in ASCII",
+    SLATE: "write the name of a .png, .jpg or .mp4 file, without a folder",
 }
 Name = Annotated[str, StringConstraints(pattern=NAME), Field(description=PATTERNS[NAME])]
 Key = Annotated[str, StringConstraints(min_length=22, max_length=512, pattern=KEY), Field(description=PATTERNS[KEY])]
 PlatformKey = Annotated[str, StringConstraints(max_length=1024, pattern=PLATFORM_KEY)]
+SlateName = Annotated[str, StringConstraints(pattern=SLATE), Field(description=PATTERNS[SLATE])]
 
 
 def _rtmp_url(value: str) -> str:
@@ -54,12 +57,47 @@ class Sent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class HoldOptions(Sent):
+    """What a destination gets while the publisher is away: freeze, slate (a file of the slates folder) or off.
+
+    ``limit_s``: seconds until it ends politely; None: as the settings say (120).
+    """
+
+    mode: Literal["freeze", "slate", "off"] = "freeze"
+    limit_s: float | None = Field(default=None, ge=0, le=86_400)
+    slate: SlateName = ""
+
+    @model_validator(mode="after")
+    def _slate_is_named(self) -> "HoldOptions":
+        if self.mode == "slate" and not self.slate:
+            raise ValueError("name the slate: a PNG, JPEG or MP4 file in the folder slates of the data directory")
+        return self
+
+
+class FitOptions(Sent):
+    """What a destination's own encoding shall be; 0: as the publisher sends it."""
+
+    height: int = Field(default=0, ge=0, le=2160, multiple_of=2)
+    fps: float = Field(default=0, ge=0, le=120)
+    video_kbps: int = Field(default=0, ge=0, le=100_000)
+    audio_kbps: int = Field(default=0, ge=0, le=512)
+    keyframe_s: float = Field(default=0, ge=0, le=20)
+
+
+EnsureAudio = Literal["auto", "on", "off"]
+OnChange = Literal["auto", "send", "reconnect", "transcode"]
+
+
 class NewDestination(Sent):
     name: Name
     platform: PlatformName = "custom"
     url: Url = ""  # empty: the platform's own
     key: PlatformKey = ""
     enabled: bool = True
+    hold: HoldOptions = Field(default_factory=HoldOptions)
+    fit: FitOptions | None = None
+    ensure_audio: EnsureAudio = "auto"
+    on_change: OnChange = "auto"
 
 
 class DestinationChange(Sent):
@@ -67,6 +105,10 @@ class DestinationChange(Sent):
     url: Url | None = None
     key: PlatformKey | None = None
     enabled: bool | None = None
+    hold: HoldOptions | None = None
+    fit: FitOptions | None = None  # null: none any more
+    ensure_audio: EnsureAudio | None = None
+    on_change: OnChange | None = None
 
 
 class ArchiveOptions(Sent):
@@ -126,6 +168,10 @@ class DestinationView(BaseModel):
     name: str
     platform: str
     url: str
+    hold: HoldOptions
+    fit: FitOptions | None
+    ensure_audio: EnsureAudio
+    on_change: OnChange
     state: Literal["idle", "connecting", "live", "retrying", "disabled"]
     last_error: str
     bytes_sent: int
@@ -143,6 +189,8 @@ class ChannelView(BaseModel):
     play_url: str
     playback_url: str
     publisher: PublisherView | None
+    takeovers: int
+    is_contested: bool  # two encoders that both send keep taking the key from each other
     tracks: list[TrackView]
     destinations: list[DestinationView]
     recording: str | None

@@ -18,7 +18,7 @@ DestinationState = AttemptState
 class HoldConfig:
     """What a destination gets while the publisher is away, for up to ``limit_s`` seconds; then it ends politely.
 
-    ``freeze``: the last picture again, and silence. ``slate``: the file ``slate`` of the slates folder. ``off``: nothing.
+    ``freeze``: the last picture again, and silence; ``slate``: that file of the slates folder; ``off``: nothing.
     """
 
     mode: Literal["freeze", "slate", "off"] = "freeze"

@@ -95,6 +95,13 @@ class Api:
                 answer=place,
             ),
             Route(
+                method="GET",
+                path=destination,
+                handler=self.get_destination,
+                summary="One destination: how it is configured, and how it is doing",
+                answer=place,
+            ),
+            Route(
                 method="PATCH",
                 path=destination,
                 handler=self.change_destination,
@@ -181,6 +188,10 @@ class Api:
     async def add_destination(self, request: web.Request) -> web.Response:
         wanted = await read_body(request, models.NewDestination)
         return answer(await self._control.add_destination(request.match_info["name"], wanted), 201)
+
+    async def get_destination(self, request: web.Request) -> web.Response:
+        where = request.match_info
+        return answer(self._control.destination(where["name"], where["destination"]))
 
     async def change_destination(self, request: web.Request) -> web.Response:
         change = await read_body(request, models.DestinationChange)

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import pytest
+
+from relay.errors import RefusedError
 from relay.hub import Hub, Stream, StreamState
 from tests.hub.media import audio, video
 
@@ -78,11 +81,43 @@ async def test_newest_publisher_wins_and_the_old_one_writes_nothing_more() -> No
     first.describe({"encoder": "old"})
     first.release(clean=True)
     stream = hub.stream("demo")
-    assert (stream.seq, stream.state, stream.stats.takeovers) == (1, StreamState.LIVE, 1)
+    assert (stream.seq, stream.state, stream.stats.takeovers) == (1, StreamState.HOLDING, 1)
     assert stream.metadata == {}
     second.write([video(66)])
     assert (stream.seq, new.commits, old.commits) == (2, [2], [1])
-    assert listener.told == ["live"]
+    assert listener.told == ["live", "holding", "resumed"]
+
+
+async def test_two_encoders_that_keep_taking_over_are_told_so() -> None:
+    hub, _ = make()
+    dts_ms = 0
+    for turn in range(4):
+        hub.admit("demo")
+        lease = hub.publish("demo", Encoder())
+        lease.write([video(dts_ms := lease.timeline.place(dts_ms + 33, True), key=True)])
+        assert hub.is_contested("demo") is (turn == 3)
+    with pytest.raises(RefusedError) as refused:
+        hub.admit("demo")
+    assert refused.value.outcome == "contested"
+    hub.admit("other")
+    hub.stream("demo").stats.last_packet_at -= 3  # the one that has it has fallen silent
+    hub.admit("demo")
+
+
+async def test_holds_are_added_up_and_may_be_longer_on_one_channel() -> None:
+    hub, listener = make(hold_s=0.02)
+    hub.set_hold("demo", 30)
+    lease = hub.publish("demo", Encoder())
+    lease.write([audio(0)])
+    lease.release(clean=False)
+    await asyncio.sleep(0.05)
+    assert listener.told == ["live", "holding"]
+    stats = hub.stream("demo").stats
+    assert 0.04 < stats.total_held_s() < 5
+    hub.publish("demo", Encoder()).write([audio(1)])
+    held_s = stats.total_held_s()
+    await asyncio.sleep(0.02)
+    assert stats.total_held_s() == held_s > 0.04
 
 
 async def test_a_lost_publisher_is_held_for_and_its_return_is_one_timeline() -> None:

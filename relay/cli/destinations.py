@@ -1,0 +1,145 @@
+"""Commands for destinations: where a channel is restreamed to, and how."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from relay.cli.shared import Chosen, Json, add, out, secret
+from relay.errors import InvalidError
+
+destination_app = typer.Typer(help="Where a channel is restreamed to.", no_args_is_help=True)
+
+
+@destination_app.command("add")
+def destination_add(
+    channel: str,
+    name: str,
+    url: Annotated[str, typer.Option(help="rtmp:// or rtmps:// address; empty: the platform's.")] = "",
+    key: Annotated[str, typer.Option(help="The platform's stream key; - reads it from standard input.")] = "",
+    platform: Annotated[str, typer.Option(help="youtube, facebook, twitch, x, kick, instagram, …, custom")] = "custom",
+    as_json: Json = False,
+) -> None:
+    """Restream CHANNEL to a place called NAME, at once if it is live."""
+    body = {"name": name, "url": url, "key": secret(key), "platform": platform}
+    _show_destination(Chosen.client().call("POST", "channels", channel, "destinations", body=body), as_json)
+
+
+@destination_app.command("list")
+def destination_list(channel: str, as_json: Json = False) -> None:
+    """The destinations of CHANNEL and how they are doing."""
+    answer = Chosen.client().call("GET", "channels", channel, "destinations")
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        show_destinations(answer["destinations"])
+
+
+@destination_app.command("set")
+def destination_set(
+    channel: str,
+    name: str,
+    hold: Annotated[str, typer.Option(help="While the publisher is away: freeze, slate or off.")] = "",
+    hold_limit: Annotated[float | None, typer.Option(help="End politely after this many seconds of that.")] = None,
+    slate: Annotated[str, typer.Option(help="A PNG, JPEG or MP4 file to be shown meanwhile.")] = "",
+    ensure_audio: Annotated[str, typer.Option(help="Silence where there is no sound: auto, on or off.")] = "",
+    on_change: Annotated[
+        str, typer.Option(help="When codec or picture size change: auto, send, reconnect or transcode.")
+    ] = "",
+    fit_height: Annotated[int | None, typer.Option(help="Transcode to at most this many lines.")] = None,
+    fit_fps: Annotated[float | None, typer.Option(help="Transcode to this frame rate.")] = None,
+    fit_video_kbps: Annotated[int | None, typer.Option(help="Transcode to this video bitrate.")] = None,
+    fit_audio_kbps: Annotated[int | None, typer.Option(help="Transcode to this audio bitrate.")] = None,
+    fit_keyframe_s: Annotated[float | None, typer.Option(help="Transcode to a keyframe every so many seconds.")] = None,
+    no_fit: Annotated[bool, typer.Option("--no-fit", help="No transcoding any more.")] = False,
+    as_json: Json = False,
+) -> None:
+    """How NAME is served: what is held, fitted and ensured. What is not given stays as it is."""
+    client = Chosen.client()
+    before = client.call("GET", "channels", channel, "destinations", name)
+    change: dict[str, Any] = {}
+    held = {"mode": hold or ("slate" if slate else ""), "limit_s": hold_limit, "slate": _slate(slate)}
+    if given := {key: value for key, value in held.items() if value not in ("", None)}:
+        change["hold"] = {**before["hold"], **given}
+    for key, value in (("ensure_audio", ensure_audio), ("on_change", on_change)):
+        if value:
+            change[key] = value
+    fit = {
+        "height": fit_height,
+        "fps": fit_fps,
+        "video_kbps": fit_video_kbps,
+        "audio_kbps": fit_audio_kbps,
+        "keyframe_s": fit_keyframe_s,
+    }
+    if no_fit:
+        change["fit"] = None
+    elif wanted := {key: value for key, value in fit.items() if value is not None}:
+        change["fit"] = {**(before["fit"] or {}), **wanted}
+    _show_destination(client.call("PATCH", "channels", channel, "destinations", name, body=change), as_json)
+
+
+def _slate(name: str) -> str:
+    """The slate's name; a file from elsewhere is copied into the slates folder first. Raises InvalidError."""
+    path = Path(name)
+    if not name or path.parent == Path():
+        return name
+    folder = Chosen.settings().data_dir / "slates"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
+    except OSError as error:
+        raise InvalidError(f"cannot copy {path} into {folder}: {error.strerror}") from error
+    return path.name
+
+
+@destination_app.command("remove")
+def destination_remove(channel: str, name: str) -> None:
+    """Stop restreaming CHANNEL to NAME and forget it."""
+    Chosen.client().call("DELETE", "channels", channel, "destinations", name)
+    out.print(f"destination {name} removed from {channel}", highlight=False)
+
+
+@destination_app.command("enable")
+def destination_enable(channel: str, name: str) -> None:
+    """Restream to NAME again."""
+    _enable(channel, name, True)
+
+
+@destination_app.command("disable")
+def destination_disable(channel: str, name: str) -> None:
+    """Stop restreaming to NAME, but remember it."""
+    _enable(channel, name, False)
+
+
+# --- showing ---------------------------------------------------------------------------------------------------------
+
+
+def _enable(channel: str, name: str, enabled: bool) -> None:
+    change = {"enabled": enabled}
+    _show_destination(Chosen.client().call("PATCH", "channels", channel, "destinations", name, body=change), False)
+
+
+def _show_destination(destination: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(destination, indent=2))
+    else:
+        show_destinations([destination])
+
+
+def show_destinations(destinations: list[dict[str, Any]]) -> None:
+    """A table of destinations and how they are doing."""
+    table = Table("destination", "platform", "state", "sent", "dropped", "last error", box=None)
+    for item in destinations:
+        add(
+            table,
+            item["name"],
+            item["platform"],
+            item["state"],
+            f"{item['bytes_sent'] / 1e6:.1f} MB",
+            str(item["dropped_packets"]),
+            item["last_error"],
+        )
+    out.print(table)
