@@ -107,6 +107,9 @@ class RelayCollector(Collector):
             "How far media arrives behind its own clock, against the best seen in this stream",
             labels=["channel"],
         )
+        held = CounterMetricFamily(
+            "relay_hold_seconds", "Time spent waiting for publishers that were away", labels=["channel"]
+        )
         takeovers = CounterMetricFamily(
             "relay_publisher_takeovers",
             "Publishers replaced by a newer connection with the same key",
@@ -117,13 +120,14 @@ class RelayCollector(Collector):
             stats = stream.stats
             live.add_metric([name], stream.state is StreamState.LIVE)
             holding.add_metric([name], stream.state is StreamState.HOLDING)
+            held.add_metric([name], stats.total_held_s())
             packets.add_metric([name, "video"], stats.video_packets)
             packets.add_metric([name, "audio"], stats.audio_packets)
             takeovers.add_metric([name], stats.takeovers)
             if stream.state is not StreamState.OFFLINE:
                 interval.add_metric([name], stats.keyframe_interval_ms / 1000)
                 lag.add_metric([name], stats.arrival_lag_ms / 1000)
-        yield from (live, holding, packets, interval, lag, takeovers)
+        yield from (live, holding, held, packets, interval, lag, takeovers)
 
     def _about_publishers(self, names: list[str]) -> Iterator[Metric]:
         received = CounterMetricFamily("relay_ingest_bytes", "Bytes received from publishers", labels=["channel"])
@@ -161,10 +165,21 @@ class RelayCollector(Collector):
             "Packets the destination was too slow for",
             labels=[*labels, "reason"],
         )
+        cpu = CounterMetricFamily(
+            "relay_fit_cpu_seconds", "Processor time of the channel's transcoders", labels=["channel"]
+        )
+        failures = CounterMetricFamily(
+            "relay_fit_failures", "Transcoders that failed or hung, and were replaced", labels=["channel"]
+        )
+        children = GaugeMetricFamily("relay_fit_running", "Transcoders at work", labels=["channel"])
         backlog = GaugeMetricFamily(
             "relay_destination_backlog_seconds", "Media time waiting for the destination", labels=labels
         )
         for name in names:
+            fitting = self._egress.fitting(name)
+            cpu.add_metric([name], fitting.cpu_s)
+            failures.add_metric([name], fitting.failures)
+            children.add_metric([name], len(fitting.children))
             for status in self._egress.status(name):
                 at = [name, status.name]
                 up.add_metric(at, status.state is DestinationState.LIVE)
@@ -172,7 +187,7 @@ class RelayCollector(Collector):
                 backlog.add_metric(at, status.backlog_s)
                 add_counts(attempts, at, status.outcomes)
                 add_counts(dropped, at, status.dropped_packets)
-        yield from (up, sent, attempts, dropped, backlog)
+        yield from (up, sent, attempts, dropped, backlog, cpu, failures, children)
 
     def _about_archive(self, archive: Archive) -> Iterator[Metric]:
         stats = archive.stats

@@ -2,7 +2,9 @@
 
 import asyncio
 import ssl
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -12,7 +14,7 @@ from relay.egress.dial import TlsContext, client_tls
 from relay.egress.rtmp import RtmpAttempt
 from relay.egress.sources import Sources
 from relay.errors import DestinationError
-from relay.hub import Hub, Stream, StreamState, Ticker
+from relay.hub import BacklogLimit, Hub, Stream, StreamState, Ticker
 from relay.supervise import Backoff, Supervisor
 
 log = structlog.get_logger("relay.egress")
@@ -175,6 +177,14 @@ class Destination:
             self.start(self._stream)
 
 
+class Fitting(NamedTuple):
+    """Transcoding of one channel: processor seconds and failures so far, and the process ids at work."""
+
+    cpu_s: float
+    failures: int
+    children: tuple[int, ...]
+
+
 class EgressManager:
     """All destinations of all channels (hub.StreamListener). Used on the event loop only."""
 
@@ -184,6 +194,8 @@ class EgressManager:
         self._channels: dict[str, dict[str, Destination]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._sources: dict[str, Sources] = {}  # by channel, while it lives
+        self._fit_cpu_s: defaultdict[str, float] = defaultdict(float)  # by channel, of streams that are over
+        self._fit_failures: Counter[str] = Counter()
         self._ticker = Ticker(asyncio.get_running_loop(), FILL_MS)
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
@@ -205,6 +217,8 @@ class EgressManager:
         for gone in before.values():
             self._let_go(gone)
         self._channels[channel] = after
+        if channel in self._sources:
+            self._sources[channel].keep(configs)
         stream = self._hub.streams.get(channel)
         if stream is not None and stream.state is not StreamState.OFFLINE:
             self._start(stream)
@@ -218,6 +232,14 @@ class EgressManager:
         """How the channel's destinations are doing, in configured order; empty for an unknown channel."""
         return [destination.status() for destination in self._channels.get(channel, {}).values()]
 
+    def fitting(self, channel: str) -> Fitting:
+        """What transcoding costs the channel."""
+        sources = self._sources.get(channel)
+        cpu_s, failures = self._fit_cpu_s[channel], self._fit_failures[channel]
+        if sources is None:
+            return Fitting(cpu_s, failures, ())
+        return Fitting(cpu_s + sources.cpu_s, failures + sources.failures, tuple(sources.children))
+
     async def close(self) -> None:
         """End everything, politely where it is live, within CLOSE_S. Nothing starts afterwards."""
         self._closing = True
@@ -225,6 +247,8 @@ class EgressManager:
             self._sweeper.cancel()
         for channel in tuple(self._channels):
             self.remove(channel)
+        for sources in self._sources.values():
+            self._leave(asyncio.get_running_loop().create_task(sources.close()))
         if self._leaving:
             _, late = await asyncio.wait(tuple(self._leaving), timeout=CLOSE_S)
             for task in late:
@@ -245,14 +269,20 @@ class EgressManager:
         destination.hang_up()
         task = destination.task
         if task is not None:
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._leave(task)
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     def _source(self, stream: Stream, config: DestinationConfig) -> Stream:
         """What a destination configured so reads of ``stream``."""
         sources = self._sources.get(stream.name)
         if sources is None:
-            sources = self._sources[stream.name] = Sources(stream, self._ticker)
+            limits = self._settings.limits
+            backlog = BacklogLimit(int(limits.backlog_s * 1000), limits.backlog_bytes)
+            slates = self._settings.data_dir / "slates"
+            sources = self._sources[stream.name] = Sources(stream, self._ticker, backlog, slates)
         return sources.of(config)
 
     async def _tls_context(self) -> ssl.SSLContext:
@@ -296,6 +326,8 @@ class EgressManager:
     def stream_offline(self, stream: Stream) -> None:
         sources = self._sources.pop(stream.name, None)
         if sources is not None:
-            sources.close()
+            self._fit_cpu_s[stream.name] += sources.cpu_s
+            self._fit_failures[stream.name] += sources.failures
+            self._leave(asyncio.get_running_loop().create_task(sources.close()))
         for destination in self._channels.get(stream.name, {}).values():
             destination.stream_over()

@@ -1,41 +1,143 @@
-"""Sources: what each destination of one channel reads: the stream itself, or the stream with its holes filled in."""
+"""Sources: what each destination of one channel reads: the stream itself, made to fit, with its holes filled in."""
 
-from relay.egress.base import DestinationConfig
-from relay.hub import Stream, StreamState
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from relay.egress.base import DestinationConfig, FitConfig
+from relay.egress.fit import FittedStream
+from relay.egress.slate import make_slate
+from relay.errors import RelayError
+from relay.hub import BacklogLimit, Stream, StreamState, Ticker
+from relay.hub.batch import Tracks
+from relay.hub.filler import Loop
 from relay.hub.hold import Filling, HeldStream
-from relay.hub.tick import Ticker
+
+log = structlog.get_logger("relay.egress")
+
+Held = tuple[FitConfig | None, Filling, str]
+"""What a held stream is made of: the shape, what is filled in, and the slate's file name."""
 
 
 class Sources:
     """Made on demand while ``stream`` lives; destinations that want the same share it, and its encoded bytes."""
 
-    def __init__(self, stream: Stream, ticker: Ticker) -> None:
+    def __init__(self, stream: Stream, ticker: Ticker, limit: BacklogLimit, slates: Path) -> None:
         self._stream = stream
         self._ticker = ticker
-        self._held: dict[Filling, HeldStream] = {}
+        self._limit = limit
+        self._slates = slates
+        self._fitted: dict[FitConfig, FittedStream] = {}
+        self._held: dict[Held, HeldStream] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: dict[tuple[str, Tracks], Loop | None] = {}
+        self._cpu_s = 0.0  # of fitted streams that are gone
+        self._failures = 0
 
     def of(self, config: DestinationConfig) -> Stream:
         """The stream a destination configured so reads."""
-        filling = Filling(hold=config.hold.mode != "off", sound=config.needs_audio)
+        fit, filling, slate = key = _key(config)
+        source = self._stream if fit is None else self._fit(fit).out
         if not filling.hold and not filling.sound:
-            return self._stream
-        held = self._held.get(filling)
+            return source
+        held = self._held.get(key)
         if held is None or held.is_over:
-            held = self._held[filling] = HeldStream(self._stream, filling, self._ticker)
+            held = self._held[key] = HeldStream(source, filling, self._ticker)
             if self._stream.state is StreamState.HOLDING:
-                held.hold()
+                self._hold(held, slate)
         return held.out
+
+    def keep(self, configs: Iterable[DestinationConfig]) -> None:
+        """Let go of what none of ``configs`` reads."""
+        wanted = {_key(config) for config in configs if config.enabled}
+        for key in [key for key in self._held if key not in wanted]:
+            self._held.pop(key).close()
+        for fit in [fit for fit in self._fitted if fit not in {key[0] for key in wanted}]:
+            self._let_go(self._fitted.pop(fit))
 
     def hold(self) -> None:
         """The publisher is gone or stalled."""
-        for held in self._held.values():
-            held.hold()
+        for (_, _, slate), held in self._held.items():
+            self._hold(held, slate)
+
+    async def close(self) -> None:
+        """End everything; returns when every child is reaped."""
+        self.keep(())
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- for metrics ------------------------------------------------------------------------------------------------
 
     @property
-    def filler_packets(self) -> int:
-        return sum(held.filler_packets for held in self._held.values())
+    def cpu_s(self) -> float:
+        """Processor seconds of all transcoders so far."""
+        return self._cpu_s + sum(fitted.cpu_s for fitted in self._fitted.values())
 
-    def close(self) -> None:
-        for held in self._held.values():
-            held.close()
-        self._held.clear()
+    @property
+    def failures(self) -> int:
+        """Transcoders that failed and were replaced."""
+        return self._failures + sum(fitted.failures for fitted in self._fitted.values())
+
+    @property
+    def children(self) -> list[int]:
+        """Process ids of the transcoders that run."""
+        return [fitted.pid for fitted in self._fitted.values() if fitted.pid]
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _fit(self, fit: FitConfig) -> FittedStream:
+        fitted = self._fitted.get(fit)
+        if fitted is None or fitted.is_over:
+            fitted = self._fitted[fit] = FittedStream(self._stream, fit, self._limit)
+            fitted.on_silence = lambda: self._silent(fit)
+        return fitted
+
+    def _silent(self, fit: FitConfig) -> None:
+        for (own, _, slate), held in self._held.items():
+            if own == fit:
+                self._hold(held, slate)
+
+    def _let_go(self, fitted: FittedStream) -> None:
+        self._cpu_s += fitted.cpu_s
+        self._failures += fitted.failures
+        fitted.close()
+        self._tasks.add(fitted.task)
+        fitted.task.add_done_callback(self._tasks.discard)
+
+    def _hold(self, held: HeldStream, slate: str) -> None:
+        was_held = held.is_held
+        held.hold()
+        if slate and held.is_held and not was_held:
+            task = asyncio.get_running_loop().create_task(self._show_slate(held, slate))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _show_slate(self, held: HeldStream, name: str) -> None:
+        """Encode the slate to the stream's own format, once; the last picture stands until it is there."""
+        tracks = held.out.tracks
+        video, audio = tracks
+        if video is None:
+            return
+        key = (name, tracks)
+        if key not in self._loops:
+            try:
+                slate = await asyncio.to_thread(make_slate, self._slates / name, video, audio)
+            except RelayError as error:
+                log.error("no slate, the last picture stays", channel=self._stream.name, slate=name, reason=str(error))
+                self._loops[key] = None
+            else:
+                self._loops[key] = Loop(slate.packets, slate.length_ms)
+        held.loop = self._loops[key]
+
+
+def _key(config: DestinationConfig) -> Held:
+    fit = config.fit
+    if fit is None and config.change == "transcode":
+        fit = FitConfig()
+    # A platform that must see no change gets no slate: its header is another.
+    slate = config.hold.slate if config.hold.mode == "slate" and config.change == "send" else ""
+    return fit, Filling(hold=config.hold.mode != "off", sound=config.needs_audio), slate
