@@ -49,9 +49,8 @@ def shape_of(fit: FitConfig, tracks: Tracks) -> Shape:
 
 def command(shape: Shape) -> list[str]:
     """The whole command line, program first."""
-    source = ffmpeg.input(
-        "pipe:0", format="flv", fflags="+nobuffer", flags="low_delay", probesize=500_000, analyzeduration=1_000_000
-    )
+    # Not nobuffer: what was read to learn the streams would be thrown away.
+    source = ffmpeg.input("pipe:0", format="flv", flags="low_delay", probesize=500_000, analyzeduration=1_000_000)
     streams = []
     options: dict[str, str | int] = {}
     if shape.has_video:
