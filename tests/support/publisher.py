@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from relay.protocol.rtmp.chunk import write_message
@@ -34,6 +36,7 @@ class Publisher:
         digest: bool = True,
         tls: ssl.SSLContext | None = None,
         with_metadata: bool = True,
+        dial: Callable[[], socket.socket] | None = None,
     ) -> None:
         self.sent = Listing()
         self.acknowledged = 0
@@ -46,6 +49,7 @@ class Publisher:
         self._port = parts.port or 1935
         self._tls = tls
         self._with_metadata = with_metadata
+        self._dial = dial
         self._answer: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._connection = ClientConnection(
@@ -73,7 +77,12 @@ class Publisher:
 
     async def open(self, within: float = 15.0) -> None:
         """Connect and publish. Raises Refused with the server's words."""
-        self._reader, self._writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
+        dialled: dict[str, Any] = {"host": self._host, "port": self._port, "ssl": self._tls}
+        if self._dial is not None:
+            made = self._dial()
+            await asyncio.get_running_loop().sock_connect(made, (self._host, self._port))
+            dialled = {"sock": made}
+        self._reader, self._writer = await asyncio.open_connection(**dialled)
         self._answer = asyncio.get_running_loop().create_future()
         self._tasks.append(asyncio.create_task(self._read()))
         self._flush()
