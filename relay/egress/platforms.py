@@ -26,6 +26,8 @@ class Platform:
     audio: tuple[str, ...] = ()
     audio_kbps: int = 0
     needs_audio: bool = False
+    portrait: bool = False  # upright pictures only
+    b_frames_most: int | None = None  # in a row
     on_change: str = "send"  # of codec or picture size: send, reconnect or transcode
     enhanced: bool = True
     separate_key: bool = True  # the key is given apart from the URL
@@ -73,6 +75,7 @@ _ROWS = (
         audio=("aac",),
         audio_kbps=160,
         key_help="Twitch dashboard → Settings → Stream → Primary stream key",
+        b_frames_most=2,
         notes="Constant bitrate; at most 48 hours. Disconnect Protection bridges 90 s.",
     ),
     Platform(
@@ -92,6 +95,7 @@ _ROWS = (
         audio=("aac",),
         audio_kbps=256,
         key_help="Instagram Live Producer: stream URL and key, new for each broadcast",
+        portrait=True,
         notes="Upright pictures, 9:16.",
     ),
     Platform(

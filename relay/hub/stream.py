@@ -168,6 +168,11 @@ class Stream:
         self._subscriptions = tuple(other for other in self._subscriptions if other is not subscription)
 
     @property
+    def gop(self) -> Sequence[Packet]:
+        """What came since the last keyframe, that included."""
+        return self._gop.packets
+
+    @property
     def readers(self) -> int:
         return len(self._subscriptions)
 

@@ -1,0 +1,55 @@
+"""Link health: good links keep their bitrate, full ones are told what they bear."""
+
+import pytest
+
+from relay.ingest.health import UNKNOWN, LinkHealth
+
+
+def run(seconds: int, kbps: float, lag_s: float = 0.0, health: LinkHealth | None = None, start: int = 0) -> LinkHealth:
+    health = health or LinkHealth()
+    for second in range(start, start + seconds):
+        health.sample(float(second), round(second * kbps * 125), lag_s)
+    return health
+
+
+def test_nothing_is_said_of_a_link_not_seen_yet() -> None:
+    health = LinkHealth()
+    assert health.look(0.0) == UNKNOWN
+    health.sample(0.0, 0, 0.0)
+    assert health.look(0.0) == UNKNOWN
+    assert run(5, 800).look(4.0).suggested_kbps == 0
+
+
+def test_a_good_link_keeps_what_it_has() -> None:
+    seen = run(61, 812).look(60.0)
+    assert (seen.quality, seen.stalls) == ("good", 0)
+    assert seen.kbps_10s == pytest.approx(812, abs=2)
+    assert seen.kbps_60s == pytest.approx(812, abs=2)
+    assert seen.suggested_kbps == 800
+
+
+def test_a_link_that_lags_is_full_and_should_carry_less() -> None:
+    seen = run(30, 300, lag_s=2.5).look(29.0)
+    assert (seen.quality, seen.lag_s, seen.suggested_kbps) == ("poor", 2.5, 200)
+
+
+def test_stalls_count_for_a_minute() -> None:
+    health = run(20, 1000)
+    health.stalled(10.0)
+    assert (health.look(19.0).quality, health.look(19.0).stalls) == ("fair", 1)
+    health.stalled(12.0)
+    assert health.look(19.0).quality == "poor"
+    run(60, 1000, health=health, start=20)
+    assert (health.look(79.0).quality, health.look(79.0).stalls) == ("good", 0)
+
+
+def test_a_trickle_is_not_suggested_less_than_any_encoder_takes() -> None:
+    assert run(20, 40, lag_s=3).look(19.0).suggested_kbps == 150
+
+
+def test_rates_are_of_their_own_time() -> None:
+    health = LinkHealth()
+    for second in range(61):
+        health.sample(float(second), 0 if second < 50 else (second - 50) * 125_000, 0.0)
+    seen = health.look(60.0)
+    assert (seen.kbps_10s, seen.kbps_60s) == (1000, pytest.approx(167, abs=2))
