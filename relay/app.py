@@ -52,6 +52,7 @@ class App:
             egress=self.egress,
             archive=self.archive,
             publisher=self.ingest.publisher,
+            health=self.ingest.health,
             publish_host=self._publish_host,
             playback_base=self._playback_base,
         )

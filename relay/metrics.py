@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -149,6 +150,30 @@ class RelayCollector(Collector):
             connects.add_metric([channel, outcome], count)
         for limit, count in self._ingest.stats.limit_hits.items():
             limits.add_metric([limit], count)
+        rate = GaugeMetricFamily(
+            "relay_ingest_kbps", "Bitrate that arrived from the publisher, in kbit/s", labels=["channel", "window"]
+        )
+        suggested = GaugeMetricFamily(
+            "relay_ingest_suggested_kbps", "Bitrate the publisher's link would bear, in kbit/s", labels=["channel"]
+        )
+        stalls = GaugeMetricFamily(
+            "relay_ingest_stalls", "Times the media stopped in the last minute", labels=["channel"]
+        )
+        repeats = GaugeMetricFamily(
+            "relay_ingest_tcp_out_of_order_packets",
+            "TCP packets of the present connection that came out of order: repeats, on a link that loses",
+            labels=["channel"],
+        )
+        for name in names:
+            health = self._ingest.health(name)
+            rate.add_metric([name, "10s"], health.kbps_10s)
+            rate.add_metric([name, "60s"], health.kbps_60s)
+            suggested.add_metric([name], health.suggested_kbps)
+            stalls.add_metric([name], health.stalls)
+            publisher = self._ingest.publisher(name)
+            if publisher is not None:
+                repeats.add_metric([name], publisher.out_of_order)
+        yield from (rate, suggested, stalls, repeats)
         open_now = GaugeMetricFamily("relay_ingest_connections", "Open RTMP connections")
         open_now.add_metric([], self._ingest.stats.open)
         yield from (received, rtt, connects, limits, open_now)
@@ -165,6 +190,11 @@ class RelayCollector(Collector):
             "Packets the destination was too slow for",
             labels=[*labels, "reason"],
         )
+        unsuited = GaugeMetricFamily(
+            "relay_ingest_lint",
+            "Destinations that the channel's stream does not suit, by rule",
+            labels=["channel", "rule"],
+        )
         cpu = CounterMetricFamily(
             "relay_fit_cpu_seconds", "Processor time of the channel's transcoders", labels=["channel"]
         )
@@ -177,6 +207,8 @@ class RelayCollector(Collector):
         )
         for name in names:
             fitting = self._egress.fitting(name)
+            for rule, count in Counter(item.rule for item in self._egress.findings(name)).items():
+                unsuited.add_metric([name, rule], count)
             cpu.add_metric([name], fitting.cpu_s)
             failures.add_metric([name], fitting.failures)
             children.add_metric([name], len(fitting.children))
@@ -187,7 +219,7 @@ class RelayCollector(Collector):
                 backlog.add_metric(at, status.backlog_s)
                 add_counts(attempts, at, status.outcomes)
                 add_counts(dropped, at, status.dropped_packets)
-        yield from (up, sent, attempts, dropped, backlog, cpu, failures, children)
+        yield from (up, sent, attempts, dropped, backlog, unsuited, cpu, failures, children)
 
     def _about_archive(self, archive: Archive) -> Iterator[Metric]:
         stats = archive.stats

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import structlog
 
@@ -19,6 +19,7 @@ from relay.errors import ConflictError, InvalidError, NotFoundError
 from relay.hub import Hub, Stream, StreamState
 from relay.ingest.admission import Admission
 from relay.ingest.base import PublisherInfo
+from relay.ingest.health import Health
 from relay.secret import Secret, new_key
 
 log = structlog.get_logger("relay.control")
@@ -37,6 +38,7 @@ class Control:
         egress: EgressManager,
         archive: Archive | None,
         publisher: Callable[[str], PublisherInfo | None],
+        health: Callable[[str], Health],
         publish_host: Callable[[], tuple[str, int]],
         playback_base: Callable[[], str],
     ) -> None:
@@ -47,6 +49,7 @@ class Control:
         self._egress = egress
         self._archive = archive
         self._publisher = publisher
+        self._health = health
         self._publish_host = publish_host
         self._playback_base = playback_base
         self.recordings = Recordings(database.recordings, archive)
@@ -309,6 +312,9 @@ class Control:
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
             publisher=None if info is None else _publisher(info),
+            health=models.HealthView.model_validate(asdict(self._health(row.name))),
+            lint=[models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)],
+            held_s=0.0 if stream is None else stream.stats.total_held_s(),
             takeovers=0 if stream is None else stream.stats.takeovers,
             is_contested=self._hub.is_contested(row.name),
             tracks=_tracks(stream),
@@ -342,15 +348,7 @@ def _destination(row: DestinationRow, status: DestinationStatus) -> models.Desti
 
 
 def _publisher(info: PublisherInfo) -> models.PublisherView:
-    return models.PublisherView(
-        protocol=info.protocol,
-        address=info.address,
-        encoder=info.encoder,
-        encrypted=info.encrypted,
-        connected_at=info.connected_at,
-        bytes_received=info.bytes_received,
-        rtt_s=info.rtt_s,
-    )
+    return models.PublisherView.model_validate(asdict(info))
 
 
 def _tracks(stream: Stream | None) -> list[models.TrackView]:

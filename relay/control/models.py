@@ -152,6 +152,26 @@ class PublisherView(BaseModel):
     connected_at: float
     bytes_received: int
     rtt_s: float | None
+    out_of_order: int  # TCP packets that came out of order: on a link that loses, the repeats
+
+
+class HealthView(BaseModel):
+    """The publisher's link as this side sees it; ``suggested_kbps`` is for the encoder (0: not known yet)."""
+
+    quality: Literal["good", "fair", "poor", "unknown"]
+    kbps_10s: int
+    kbps_60s: int
+    lag_s: float
+    stalls: int
+    suggested_kbps: int
+
+
+class FindingView(BaseModel):
+    """Something in the stream that does not suit a destination, and what to do."""
+
+    destination: str
+    rule: str
+    words: str
 
 
 class TrackView(BaseModel):
@@ -189,6 +209,9 @@ class ChannelView(BaseModel):
     play_url: str
     playback_url: str
     publisher: PublisherView | None
+    health: HealthView
+    lint: list[FindingView]
+    held_s: float
     takeovers: int
     is_contested: bool  # two encoders that both send keep taking the key from each other
     tracks: list[TrackView]

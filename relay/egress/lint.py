@@ -1,5 +1,6 @@
 """Lint: what the publisher sends held against what each platform takes, in words that say what to set."""
 
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -8,18 +9,10 @@ from relay.egress.platforms import PLATFORMS, Platform
 from relay.hub import Stream
 from relay.media import Packet, Track
 
-RULES = (
-    "keyframe_interval",
-    "no_audio",
-    "low_bitrate",
-    "high_bitrate",
-    "b_frames",
-    "video_codec",
-    "audio_codec",
-    "shape",
-)
 LONG_KEYFRAME_MS = 4500  # what no viewer should wait for, whatever the platform says
 SLACK = 1.15
+EVERY_S, MINUTE_S = 5, 60
+SETTLED_S = 9.0  # a stream younger than this is not judged
 
 
 class Finding(NamedTuple):
@@ -73,6 +66,29 @@ def _of(stream: Stream, kbps: int, config: DestinationConfig, platform: Platform
     if platform.b_frames_most is not None and run > platform.b_frames_most:
         most = platform.b_frames_most
         yield "b_frames", f"{run} B-frames in a row are more than {platform.label} wants: set the encoder to {most}"
+
+
+class Inspector:
+    """Inspects one channel's stream every few seconds while it lives, and says each thing once."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self._told: set[tuple[str, str]] = set()
+        self._media: deque[tuple[float, int]] = deque(maxlen=MINUTE_S // EVERY_S + 1)
+
+    def look(self, stream: Stream, configs: Iterable[DestinationConfig], now: float) -> list[Finding]:
+        """Look again, ``now`` in monotonic seconds; what was not found before in this stream."""
+        if self._media and now - self._media[-1][0] < EVERY_S:
+            return []
+        self._media.append((now, stream.stats.media_bytes))
+        first_at, first = self._media[0]
+        if now - first_at < SETTLED_S:
+            return []
+        kbps = round((stream.stats.media_bytes - first) * 8 / 1000 / (now - first_at))
+        self.findings = lint(stream, kbps, configs)
+        new = [item for item in self.findings if (item.destination, item.rule) not in self._told]
+        self._told.update((item.destination, item.rule) for item in new)
+        return new
 
 
 def b_frames(packets: Iterable[Packet]) -> int:

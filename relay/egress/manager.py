@@ -11,6 +11,7 @@ import structlog
 from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus, DestinationTotals, shown_url
 from relay.egress.dial import TlsContext, client_tls
+from relay.egress.lint import Finding, Inspector
 from relay.egress.rtmp import RtmpAttempt
 from relay.egress.sources import Sources
 from relay.errors import DestinationError
@@ -194,6 +195,7 @@ class EgressManager:
         self._channels: dict[str, dict[str, Destination]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._sources: dict[str, Sources] = {}  # by channel, while it lives
+        self._inspectors: dict[str, Inspector] = {}  # by channel, while it lives
         self._fit_cpu_s: defaultdict[str, float] = defaultdict(float)  # by channel, of streams that are over
         self._fit_failures: Counter[str] = Counter()
         self._ticker = Ticker(asyncio.get_running_loop(), FILL_MS)
@@ -231,6 +233,11 @@ class EgressManager:
     def status(self, channel: str) -> list[DestinationStatus]:
         """How the channel's destinations are doing, in configured order; empty for an unknown channel."""
         return [destination.status() for destination in self._channels.get(channel, {}).values()]
+
+    def findings(self, channel: str) -> list[Finding]:
+        """What in the channel's stream does not suit its destinations."""
+        inspector = self._inspectors.get(channel)
+        return inspector.findings if inspector is not None else []
 
     def fitting(self, channel: str) -> Fitting:
         """What transcoding costs the channel."""
@@ -301,8 +308,16 @@ class EgressManager:
                 busy = True
                 for destination in destinations.values():
                     destination.tell_drops()
+                self._inspect(stream, destinations)
         if busy:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _inspect(self, stream: Stream, destinations: dict[str, Destination]) -> None:
+        inspector = self._inspectors.setdefault(stream.name, Inspector())
+        configs = [destination.config for destination in destinations.values()]
+        if stream.state is StreamState.LIVE:
+            for item in inspector.look(stream, configs, asyncio.get_running_loop().time()):
+                log.warning("the stream does not suit", channel=stream.name, **item._asdict())
 
     # --- hub.StreamListener -----------------------------------------------------------------------------------
 
@@ -324,6 +339,7 @@ class EgressManager:
             destination.holding()
 
     def stream_offline(self, stream: Stream) -> None:
+        self._inspectors.pop(stream.name, None)
         sources = self._sources.pop(stream.name, None)
         if sources is not None:
             self._fit_cpu_s[stream.name] += sources.cpu_s

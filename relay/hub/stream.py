@@ -29,6 +29,7 @@ class StreamStats:
         "keyframe_interval_ms",
         "last_keyframe_dts_ms",
         "last_packet_at",
+        "media_bytes",
         "takeovers",
         "video_packets",
     )
@@ -36,6 +37,7 @@ class StreamStats:
     def __init__(self) -> None:
         self.video_packets = 0
         self.audio_packets = 0
+        self.media_bytes = 0
         self.takeovers = 0
         self.held_s = 0.0  # finished holds, in seconds
         self.holding_since: float | None = None  # monotonic seconds
@@ -105,6 +107,7 @@ class Stream:
             stats.arrival_base_ms = late
         stats.arrival_lag_ms = late - stats.arrival_base_ms
         batch = Batch(packets, opening, self.seq, closing=closing)
+        stats.media_bytes += batch.size
         for subscription in self._subscriptions:
             subscription.deliver(batch)
         if not self._keeper:

@@ -4,6 +4,7 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.config import LimitSettings
 from relay.errors import LimitError
@@ -20,21 +21,31 @@ class PublisherInfo:
     connected_at: float
     bytes_received: int
     rtt_s: float | None
+    out_of_order: int = 0
 
 
-def tcp_rtt_s(sock: socket.socket | None) -> float | None:
-    """The kernel's smoothed round-trip time of a connected TCP socket in seconds, or None where it has none.
+class TcpInfo(NamedTuple):
+    """What the kernel knows of a TCP connection: smoothed round-trip time in seconds (None: not known), and packets
+    that came out of order, which on a link that loses is how the peer's repeats show on this side."""
 
-    Linux ``struct tcp_info`` (linux/tcp.h): eight bytes, then 32-bit fields; ``tcpi_rtt`` is the 16th, in µs.
+    rtt_s: float | None = None
+    out_of_order: int = 0
+
+
+def tcp_info(sock: socket.socket | None) -> TcpInfo:
+    """Linux ``struct tcp_info`` (linux/tcp.h): eight bytes, then 32-bit fields.
+
+    Of these ``tcpi_rtt`` is the 16th, in µs; ``tcpi_rcv_ooopack`` is at byte 224, in kernels from 5.4 on.
     """
     if sock is None:
-        return None
+        return TcpInfo()
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
     except OSError:
-        return None  # the connection went away between the question and the answer
+        return TcpInfo()  # the connection went away between the question and the answer
     rtt_us: int = struct.unpack_from("=I", info, 8 + 15 * 4)[0]
-    return rtt_us / 1e6 if rtt_us else None
+    out_of_order: int = struct.unpack_from("=I", info, 224)[0] if len(info) >= 228 else 0
+    return TcpInfo(rtt_us / 1e6 if rtt_us else None, out_of_order)
 
 
 class ConnectionBudget:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from relay.config import Settings, split_address
 from relay.errors import ConfigError, RefusedError
-from relay.hub import Hub, Ticker
+from relay.hub import Hub, Stream, Ticker
 from relay.ingest.admission import Admission
 from relay.ingest.base import ConnectionBudget, PublisherInfo
+from relay.ingest.health import UNKNOWN, Health, LinkHealth
 from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
 from relay.protocol.rtmp.limits import RtmpLimits
 
 SWEEP_S = 0.5
+SAMPLE_S = 1.0
 FAREWELL_S = 2.0
 
 
@@ -80,7 +82,10 @@ class RtmpIngest:
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
+        self._health: dict[str, LinkHealth] = {}  # by channel, while it lives
+        self._sampled_at = 0.0
         self._all_closed: asyncio.Event | None = None
+        hub.listen(self)
 
     async def start(self) -> None:
         """Open the listeners. Raises ConfigError when an address is taken or a certificate cannot be read."""
@@ -139,6 +144,25 @@ class RtmpIngest:
         for connection in tuple(self._connections):
             connection.abort()
 
+    def health(self, channel: str) -> Health:
+        """How the link of the channel's publisher is doing."""
+        health = self._health.get(channel)
+        return UNKNOWN if health is None else health.look(asyncio.get_running_loop().time())
+
+    # --- hub.StreamListener -----------------------------------------------------------------------------------
+
+    def stream_live(self, stream: Stream) -> None:
+        self._health[stream.name] = LinkHealth()
+
+    def stream_resumed(self, stream: Stream) -> None:
+        """What was seen of the link before still counts."""
+
+    def stream_holding(self, stream: Stream) -> None:
+        self._health[stream.name].stalled(asyncio.get_running_loop().time())
+
+    def stream_offline(self, stream: Stream) -> None:
+        self._health.pop(stream.name, None)
+
     # --- called by connections ---------------------------------------------------------------------------------
 
     def admit(self, channel: str) -> None:
@@ -167,5 +191,10 @@ class RtmpIngest:
         now = loop.time()
         for connection in tuple(self._connections):
             connection.check(now)
+        if now - self._sampled_at >= SAMPLE_S:
+            self._sampled_at = now
+            for name, health in self._health.items():
+                lag_s = self.hub.stream(name).stats.arrival_lag_ms / 1000
+                health.sample(now, self.bytes_received[name], lag_s)
         if not self._closing:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)

@@ -14,7 +14,7 @@ import structlog
 from relay.errors import LimitError, ProtocolError, RefusedError
 from relay.hub import BacklogLimit, Batch, Lease, Subscription
 from relay.hub.feed import RtmpFeed
-from relay.ingest.base import PublisherInfo, tcp_rtt_s
+from relay.ingest.base import PublisherInfo, tcp_info
 from relay.media import Packet
 from relay.protocol.flv import Depacketizer
 from relay.protocol.rtmp import events
@@ -372,6 +372,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
             self.end("idle after unpublishing", clean=True)
 
     def info(self) -> PublisherInfo:
+        tcp = tcp_info(self._socket)
         return PublisherInfo(
             protocol="rtmps" if self._encrypted else "rtmp",
             address=self._address,
@@ -379,7 +380,8 @@ class RtmpConnection(asyncio.BufferedProtocol):
             encrypted=self._encrypted,
             connected_at=self._connected_at,
             bytes_received=self._connection.received,
-            rtt_s=tcp_rtt_s(self._socket),
+            rtt_s=tcp.rtt_s,
+            out_of_order=tcp.out_of_order,
         )
 
     # --- writing ----------------------------------------------------------------------------------------------

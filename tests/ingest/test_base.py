@@ -6,7 +6,7 @@ import pytest
 
 from relay.config import LimitSettings
 from relay.errors import LimitError
-from relay.ingest.base import ConnectionBudget, tcp_rtt_s
+from relay.ingest.base import ConnectionBudget, TcpInfo, tcp_info
 
 
 def test_each_budget_refuses_the_one_too_many_and_counts_nothing_for_it() -> None:
@@ -44,7 +44,7 @@ def test_rtt_of_a_real_connection_is_a_small_positive_number() -> None:
         socket.create_connection(server.getsockname()) as client,
         server.accept()[0],
     ):
-        rtt_s = tcp_rtt_s(client)
+        rtt_s = tcp_info(client).rtt_s
     assert rtt_s is not None
     assert 0 < rtt_s < 1
 
@@ -52,5 +52,5 @@ def test_rtt_of_a_real_connection_is_a_small_positive_number() -> None:
 def test_rtt_of_a_closed_socket_or_none_is_not_known() -> None:
     sock = socket.socket()
     sock.close()
-    assert tcp_rtt_s(sock) is None
-    assert tcp_rtt_s(None) is None
+    assert tcp_info(sock) == TcpInfo()
+    assert tcp_info(None) == TcpInfo()
