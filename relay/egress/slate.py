@@ -3,6 +3,7 @@
 import io
 import itertools
 import math
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +19,8 @@ from relay.media.timeline import Timeline
 from relay.protocol import flv
 from relay.protocol.audio_headers import aac_config
 from relay.protocol.silence import silence
+
+os.environ.setdefault("SVT_LOG", "1")  # errors: libsvtav1 has no other switch for what it prints
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_SIDE = 8192
@@ -255,8 +258,8 @@ def _options(video: Track, rate: Fraction, quality: int | None) -> dict[str, str
         own = f"keyint={keyint}:min-keyint={keyint}:scenecut=0:bframes=0:open-gop=0:pools=none:frame-threads=1"
         return {"preset": "ultrafast", "crf": str(factor), "x265-params": f"{own}:log-level=none{rates_text}"}
     if video.codec is Codec.AV1:
-        return {"preset": "10", "crf": str(factor + 12), "svtav1-params": f"pred-struct=1:lp=1:keyint={keyint}:scd=0"}
-    return {"deadline": "good", "cpu-used": "5", "crf": str(factor + 12), "b": "0", "lag-in-frames": "0"}
+        return {"preset": "9", "crf": str(factor + 12), "svtav1-params": f"pred-struct=1:lp=1:keyint={keyint}:scd=0"}
+    return {"deadline": "realtime", "cpu-used": "7", "crf": str(factor + 12), "b": "0", "lag-in-frames": "0"}
 
 
 def _encode_audio(content: bytes, audio: Track, length_ms: int) -> list[Packet]:

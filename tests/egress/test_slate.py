@@ -118,9 +118,10 @@ def test_a_busy_picture_stays_small(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9])
-def test_a_clip_loops_clean_in_each_codec(codec: Codec, tmp_path: Path) -> None:
+def test_a_clip_loops_clean_in_each_codec(codec: Codec, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     live = Track(codec=codec, width=320, height=180)
     slate = make_slate(clip(tmp_path / "slate.mp4", sound=""), live)
+    assert capfd.readouterr() == ("", "")  # encoders have a mind to talk
     assert (slate.audio_track, slate.length_ms, len(slate.packets)) == (None, 3000, 75)
     assert [packet.dts_ms for packet in slate.packets if packet.is_keyframe] == [0, 2000]
     assert [packet.dts_ms for packet in slate.packets] == [packet.pts_ms for packet in slate.packets]

@@ -11,9 +11,11 @@ from tests.protocol.flv_files import packets_of
 from tests.support.clips import DEBIAN_FFMPEG, new_ffmpeg
 
 REPEATS = 10
+WAYS = (("flv", DEBIAN_FFMPEG), ("flv", new_ffmpeg()), ("mp4", DEBIAN_FFMPEG), ("ts", new_ffmpeg()))
+"""Containers, and the ffmpeg that reads each."""
 
 
-def encode(folder: Path, encoder: Sequence[str], *, size: str = "320x180", frames: int = 24) -> list[Packet]:
+def encode(folder: Path, encoder: Sequence[str], *, size: str = "320x180", frames: int = 12) -> list[Packet]:
     """``frames`` pictures of noise at 24 per second, of the encoder arguments' making."""
     path = folder / "live.flv"
     source = f"testsrc2=size={size}:rate=24,noise=alls=30:allf=t"

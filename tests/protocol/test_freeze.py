@@ -13,7 +13,7 @@ from relay.protocol import flv
 from relay.protocol.freeze import frozen, rejoining
 from tests.protocol.bit_writer import BitWriter, escape
 from tests.protocol.flv_files import packets_of, read_file
-from tests.protocol.freezing import encode, hold, pictures, write
+from tests.protocol.freezing import WAYS, encode, hold, pictures, write
 from tests.support.clips import DEBIAN_FFMPEG, new_ffmpeg
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "24", "-sc_threshold", "0", "-preset", "veryfast")
@@ -50,10 +50,9 @@ def test_h264_decodes_clean_and_shows_the_keyframe(name: str, tmp_path: Path) ->
     held, equal_to = hold(live)
     assert len({packet.data for packet in held}) == len(live) + 2
     wanted = pictures(write(tmp_path / "live.flv", live))
-    for container in ("flv", "mp4", "ts"):
+    for container, ffmpeg in WAYS:
         path = write(tmp_path / f"held.{container}", held)
-        for ffmpeg in (DEBIAN_FFMPEG, new_ffmpeg()):
-            assert pictures(path, ffmpeg=ffmpeg) == [wanted[number] for number in equal_to]
+        assert pictures(path, ffmpeg=ffmpeg) == [wanted[number] for number in equal_to]
 
 
 @pytest.mark.parametrize("coder", ["0", "1"])
@@ -72,10 +71,9 @@ def test_an_intra_picture_that_is_no_idr_picture_is_made_one(tmp_path: Path) -> 
     assert [nal_types(packet).count(5) for packet in frozen(keyframes[1])] == [1, 1]
     held, equal_to = hold(live, of=1)
     wanted = pictures(write(tmp_path / "live.flv", live))
-    for container in ("flv", "mp4", "ts"):
+    for container, ffmpeg in WAYS:
         path = write(tmp_path / f"held.{container}", held)
-        for ffmpeg in (DEBIAN_FFMPEG, new_ffmpeg()):
-            assert pictures(path, ffmpeg=ffmpeg) == [wanted[number] for number in equal_to]
+        assert pictures(path, ffmpeg=ffmpeg) == [wanted[number] for number in equal_to]
 
 
 def nal_types(packet: Packet) -> list[int]:

@@ -85,8 +85,7 @@ def test_he_aac_is_its_core(config: str, tmp_path: Path) -> None:
 
 def test_the_audio_of_a_stream_that_has_none(tmp_path: Path) -> None:
     assert (SILENT_AAC.sample_rate, SILENT_AAC.channels, SILENT_AAC.codec_string) == (48000, 2, "mp4a.40.2")
-    for container in ("flv", "ts"):
-        check(SILENT_AAC, tmp_path / f"silent.{container}", samples=1024, channels=2)
+    check(SILENT_AAC, tmp_path / "silent.flv", samples=1024, channels=2)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
