@@ -208,6 +208,8 @@ def _read_slice(unit: bytes, sets: dict[int, Sps], pictures: dict[int, Pps]) -> 
         bits.skip(sequence.poc_bits)
         start = at()
         below = min(0, bits.se()) if picture.bottom_poc else 0
+        if -below >> sequence.poc_bits:
+            raise ProtocolError("H.264 slice whose fields are impossibly far apart")
         after.write(sequence.poc_bits, -below)
     if picture.redundant:
         bits.ue()

@@ -64,8 +64,9 @@ def test_a_big_picture(coder: str, tmp_path: Path) -> None:
     assert pictures(write(tmp_path / "held.flv", held)) == [wanted[number] for number in equal_to]
 
 
-def test_an_intra_picture_that_is_no_idr_picture_is_made_one(tmp_path: Path) -> None:
-    live = encode(tmp_path, (*X264, "-bf", "3", "-x264-params", "open-gop=1:b-adapt=0"), frames=36)
+@pytest.mark.parametrize("extra", [(), ("-coder", "0"), ("-flags", "+ildct+ilme")])
+def test_an_intra_picture_that_is_no_idr_picture_is_made_one(extra: tuple[str, ...], tmp_path: Path) -> None:
+    live = encode(tmp_path, (*X264, "-bf", "3", "-x264-params", "open-gop=1:b-adapt=0", *extra), frames=36)
     keyframes = [packet for packet in live if packet.is_keyframe]
     assert [nal_types(packet).count(5) for packet in keyframes] == [1, 0]
     assert [nal_types(packet).count(5) for packet in frozen(keyframes[1])] == [1, 1]

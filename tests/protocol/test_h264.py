@@ -22,10 +22,10 @@ REAL = [
         Pps(0, 0, False, False, True, False),
     ),
     (
-        "interlaced",
+        "interlaced, CAVLC",
         "014d4028ffe10019674d4028f403c0227ef0110000030001000003003c1f162ea001000468de0fc8",
         Sps(0, 1920, 1080, False, 4, 0, 4, False, False),
-        Pps(0, 0, True, False, True, False),
+        Pps(0, 0, False, True, True, False),
     ),
 ]
 
