@@ -88,3 +88,7 @@ class SpoolError(RelayError):
 
 class MediaError(RelayError):
     """Media that cannot be packaged; the message names the codec and what is wrong with it."""
+
+
+class SlateError(RelayError):
+    """The operator's slate cannot be shown in place of a stream; the message says what to do."""

@@ -1,5 +1,7 @@
 """Sample rates, channels and codec strings out of audio sequence headers and frames."""
 
+from typing import NamedTuple
+
 from relay.errors import ProtocolError
 from relay.media import Codec, Track
 from relay.protocol.bits import BitReader
@@ -12,8 +14,23 @@ _EAC3_HALF_RATES = (24000, 22050, 16000)
 _AC3_CHANNELS = (2, 1, 2, 3, 3, 4, 4, 5)
 
 
-def aac(header: bytes) -> Track:
-    """AudioSpecificConfig, ISO/IEC 14496-3 §1.6.2.1."""
+class AacConfig(NamedTuple):
+    """What an AudioSpecificConfig says of the core it describes, without spectral band replication (SBR).
+
+    ``core_rate`` in Hz, ``layout`` is channelConfiguration; ``sample_rate`` of what comes out; ``extension`` is 5 for
+    SBR and 29 for parametric stereo when announced in front, else 0. ``short`` frames have 960 samples, not 1024.
+    """
+
+    object_type: int
+    core_rate: int
+    layout: int
+    sample_rate: int
+    extension: int
+    short: bool
+
+
+def aac_config(header: bytes) -> AacConfig:
+    """AudioSpecificConfig, ISO/IEC 14496-3 §1.6.2.1. Raises ProtocolError."""
     bits = BitReader(header)
 
     def object_type() -> int:
@@ -28,26 +45,36 @@ def aac(header: bytes) -> Track:
             raise ProtocolError(f"AAC sampling frequency index {index} is reserved")
         return _AAC_RATES[index]
 
-    kind, sample_rate, layout = object_type(), rate(), bits.read(4)
-    shown = kind
+    kind, core_rate, layout = object_type(), rate(), bits.read(4)
+    sample_rate = core_rate
+    extension = 0
     if kind in (5, 29):  # explicit SBR or PS: what comes out has the extension's rate
+        extension = kind
         sample_rate = rate()
-        object_type()
-        shown = kind
-    elif kind == 2 and layout and _aac_extended(bits):
+        kind = object_type()
+    short = bool(bits.left and bits.read(1))  # GASpecificConfig, §4.4.1
+    if kind == 2 and not extension and layout and _aac_extended(bits):
         sample_rate = rate()
-    channels = _AAC_CHANNELS[layout] if layout < len(_AAC_CHANNELS) else 0
-    if kind == 29:
-        channels = 2
+    return AacConfig(kind, core_rate, layout, sample_rate, extension, short)
+
+
+def aac(header: bytes) -> Track:
+    """AudioSpecificConfig, ISO/IEC 14496-3 §1.6.2.1."""
+    config = aac_config(header)
+    channels = _AAC_CHANNELS[config.layout] if config.layout < len(_AAC_CHANNELS) else 0
     return Track(
-        codec=Codec.AAC, header=header, sample_rate=sample_rate, channels=channels, codec_string=f"mp4a.40.{shown}"
+        codec=Codec.AAC,
+        header=header,
+        sample_rate=config.sample_rate,
+        channels=2 if config.extension == 29 else channels,
+        codec_string=f"mp4a.40.{config.extension or config.object_type}",
     )
 
 
 def _aac_extended(bits: BitReader) -> bool:
     """Whether SBR is announced behind the plain configuration, where old decoders do not look; its rate follows."""
     try:
-        core_coder = bits.read(2) & 1
+        core_coder = bits.read(1)
         bits.skip(14 * core_coder + 1)
         return bits.read(11) == 0x2B7 and bits.read(5) == 5 and bits.read(1) == 1
     except ProtocolError:

@@ -1,4 +1,4 @@
-"""BitReader: codec headers bit by bit, with Exp-Golomb numbers (H.264 §9.1)."""
+"""BitReader and BitWriter: codec headers bit by bit, with Exp-Golomb numbers (H.264 §9.1)."""
 
 from relay.errors import ProtocolError
 
@@ -47,6 +47,30 @@ class BitReader:
         """A signed Exp-Golomb number."""
         code = self.ue()
         return (code + 1) // 2 if code & 1 else -(code // 2)
+
+
+class BitWriter:
+    """Big-endian bits one after another: ``count`` of them so far, ``value`` as one number."""
+
+    __slots__ = ("count", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.count = 0
+
+    def write(self, count: int, number: int) -> None:
+        """``number`` in ``count`` bits; it must fit."""
+        self.value = self.value << count | number
+        self.count += count
+
+    def ue(self, number: int) -> None:
+        """An unsigned Exp-Golomb number."""
+        self.write(2 * (number + 1).bit_length() - 1, number + 1)
+
+    def data(self) -> bytes:
+        """The bits so far, filled up to whole bytes with zeros."""
+        size = (self.count + 7) // 8
+        return (self.value << 8 * size - self.count).to_bytes(size, "big")
 
 
 def unescape(nal: bytes) -> bytes:

@@ -3,8 +3,7 @@
 from relay.errors import ProtocolError
 from relay.media import Codec, Track
 from relay.protocol.bits import BitReader, unescape
-
-_CHROMA = {1: (2, 2), 2: (2, 1)}  # chroma_format_idc: horizontal and vertical subsampling
+from relay.protocol.h264 import CHROMA, read_sps
 
 
 def avc(header: bytes) -> Track:
@@ -17,61 +16,9 @@ def avc(header: bytes) -> Track:
     sps = header[8 : 8 + size]
     if len(sps) < size or size < 4:
         raise ProtocolError("H.264 sequence header is cut short")
-    width, height = _avc_size(sps)
+    found = read_sps(sps)
+    width, height = _sane(found.width, found.height)
     return Track(codec=Codec.H264, header=header, width=width, height=height, codec_string=f"avc1.{sps[1:4].hex()}")
-
-
-def _avc_size(sps: bytes) -> tuple[int, int]:
-    bits = BitReader(unescape(sps[1:]))
-    profile = bits.read(8)
-    bits.skip(16)
-    bits.ue()
-    chroma = 1
-    separate = 0
-    if profile in (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135):
-        chroma = bits.ue()
-        if chroma == 3:
-            separate = bits.read(1)
-        bits.ue()
-        bits.ue()
-        bits.skip(1)
-        if bits.read(1):
-            for index in range(8 if chroma != 3 else 12):
-                if bits.read(1):
-                    _skip_scaling_list(bits, 16 if index < 6 else 64)
-    bits.ue()
-    order = bits.ue()
-    if order == 0:
-        bits.ue()
-    elif order == 1:
-        bits.skip(1)
-        bits.se()
-        bits.se()
-        for _ in range(min(bits.ue(), 255)):
-            bits.se()
-    bits.ue()
-    bits.skip(1)
-    width = (bits.ue() + 1) * 16
-    map_units = bits.ue() + 1
-    frame_only = bits.read(1)
-    height = map_units * 16 * (2 - frame_only)
-    if not frame_only:
-        bits.skip(1)
-    bits.skip(1)
-    if bits.read(1):
-        across, down = (1, 1) if separate else _CHROMA.get(chroma, (1, 1))
-        down *= 2 - frame_only
-        width -= (bits.ue() + bits.ue()) * across
-        height -= (bits.ue() + bits.ue()) * down
-    return _sane(width, height)
-
-
-def _skip_scaling_list(bits: BitReader, size: int) -> None:
-    last = following = 8
-    for _ in range(size):
-        if following:
-            following = (last + bits.se()) % 256
-        last = following or last
 
 
 def _sane(width: int, height: int) -> tuple[int, int]:
@@ -128,7 +75,7 @@ def _hevc_size(sps: bytes) -> tuple[int, int]:
     separate = bits.read(1) if chroma == 3 else 0
     width, height = bits.ue(), bits.ue()
     if bits.read(1):
-        across, down = (1, 1) if separate else _CHROMA.get(chroma, (1, 1))
+        across, down = (1, 1) if separate else CHROMA.get(chroma, (1, 1))
         width -= (bits.ue() + bits.ue()) * across
         height -= (bits.ue() + bits.ue()) * down
     return _sane(width, height)

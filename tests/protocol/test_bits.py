@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import ProtocolError
+from relay.protocol import bits as relays
 from relay.protocol.bits import BitReader, unescape
 from tests.protocol.bit_writer import BitWriter, escape
 
@@ -31,6 +32,17 @@ def test_what_is_written_is_read(numbers: list[tuple[str, int]]) -> None:
     bits = BitReader(writer.data()[:1024])
     for kind, number in numbers[:200]:
         assert (bits.ue() if kind == "u" else bits.se()) == number
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 2**20 - 1))))
+def test_the_relays_writer_agrees_with_the_tests_own(numbers: list[tuple[int, int]]) -> None:
+    writer, known = relays.BitWriter(), BitWriter()
+    for width, number in numbers:
+        writer.write(width, number & (1 << width) - 1)
+        writer.ue(number)
+        known = known.u(width, number & (1 << width) - 1).ue(number)
+    assert writer.count == len(known.text)
+    assert writer.data() == (known.data() if known.text else b"")
 
 
 def test_fixed_widths_and_what_is_left() -> None:

@@ -33,7 +33,7 @@ HOMES = {
     "botocore": ("archive/store.py",),
     "sqlalchemy": ("database/",),
     "alembic": ("database/",),
-    "av": ("archive/packager.py", "archive/thumbnails.py", "cli/recordings.py"),
+    "av": ("archive/packager.py", "archive/thumbnails.py", "cli/recordings.py", "egress/slate.py"),
     "prometheus_client": ("metrics.py",),
     "aiohttp": ("web/", "app.py"),
     "aiohttp_pydantic": ("web/",),
