@@ -9,7 +9,7 @@ import structlog
 from relay.egress.base import DestinationConfig, FitConfig
 from relay.egress.fit import FittedStream
 from relay.egress.slate import make_slate
-from relay.errors import RelayError
+from relay.errors import SlateError
 from relay.hub import BacklogLimit, Stream, StreamState, Ticker
 from relay.hub.batch import Tracks
 from relay.hub.filler import Loop
@@ -126,12 +126,16 @@ class Sources:
         if key not in self._loops:
             try:
                 slate = await asyncio.to_thread(make_slate, self._slates / name, video, audio)
-            except RelayError as error:
+            except SlateError as error:
                 log.error("no slate, the last picture stays", channel=self._stream.name, slate=name, reason=str(error))
                 self._loops[key] = None
             else:
                 self._loops[key] = Loop(slate.packets, slate.length_ms)
-        held.loop = self._loops[key]
+                if slate.is_cut:
+                    log.warning("the slate is cut to its first 30 s", channel=self._stream.name, slate=name)
+        loop = self._loops[key]
+        if loop is not None:
+            held.show(loop)
 
 
 def _key(config: DestinationConfig) -> Held:

@@ -10,7 +10,10 @@ from relay.protocol.silence import Silence, silence
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Media to be shown again and again: packets with DTS from 0 on, a keyframe first, and the length of it in ms."""
+    """Media to be shown again and again: packets with DTS from 0 on, a keyframe first, and the length of it in ms.
+
+    A single keyframe has no length: it is repeated as the last keyframe would be.
+    """
 
     packets: Sequence[Packet]
     length_ms: int
@@ -35,19 +38,18 @@ class FrozenPicture:
             self._of, self._variants = self.keyframe, frozen(self.keyframe)
         self._turn += 1
         again = self._variants[self._turn % len(self._variants)]
-        return again._replace(dts_ms=dts_ms, pts_ms=dts_ms)
+        return again._replace(dts_ms=dts_ms, pts_ms=dts_ms + again.pts_ms - again.dts_ms)
 
 
 class RunningLoop:
     """A loop that has been begun at ``start_ms`` on the stream's timeline."""
 
-    __slots__ = ("_alone", "_loop", "_played", "_start_ms")
+    __slots__ = ("_loop", "_played", "_start_ms")
 
     def __init__(self, loop: Loop, start_ms: int) -> None:
         self._loop = loop
         self._start_ms = start_ms
         self._played = 0
-        self._alone = frozen(loop.packets[0]) if len(loop.packets) == 1 else ()
 
     def until(self, until_ms: int) -> list[Packet]:
         """What is due by ``until_ms`` and was not taken yet."""
@@ -56,7 +58,7 @@ class RunningLoop:
         while True:
             turn, index = divmod(self._played, len(packets))
             shift_ms = self._start_ms + turn * self._loop.length_ms
-            packet = packets[index] if not self._alone else self._alone[turn % len(self._alone)]
+            packet = packets[index]
             if packet.dts_ms + shift_ms > until_ms:
                 return due
             self._played += 1

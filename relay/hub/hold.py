@@ -10,6 +10,7 @@ from relay.hub.stream import Stream
 from relay.hub.subscription import BacklogLimit
 from relay.hub.tick import Ticker
 from relay.media import Packet
+from relay.protocol.freeze import rejoining
 from relay.protocol.silence import SILENT_AAC
 
 VIDEO_AWAY_MS = 3000  # the other track went on this long without it
@@ -43,7 +44,6 @@ class HeldStream:
         self, source: Stream, filling: Filling, ticker: Ticker, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.out = Stream(source.name)
-        self.loop: Loop | None = None  # shown instead of the last keyframe
         self.is_over = False
         self.is_held = False
         self.filler_packets = 0
@@ -52,6 +52,8 @@ class HeldStream:
         self._ticker = ticker
         self._clock = clock
         self._picture = FrozenPicture()
+        self._still: FrozenPicture | None = None  # a slate's, shown instead of the last keyframe
+        self._loop: Loop | None = None  # a slate's, likewise
         self._running_loop: RunningLoop | None = None
         self._silence: RunningSilence | None = None
         self._last: list[int | None] = [None, None]  # by track: DTS of what was written last
@@ -68,6 +70,14 @@ class HeldStream:
         """Leave the source; ``out`` is over for its readers."""
         self._subscription.close()
         self.ended(None)
+
+    def show(self, slate: Loop) -> None:
+        """From now on, ``slate`` instead of the last keyframe while the publisher is away: a clip, or one picture."""
+        if slate.length_ms:
+            self._loop = slate
+        else:
+            self._still = FrozenPicture()
+            self._still.keyframe = slate.packets[0]
 
     def hold(self) -> None:
         """The publisher is gone or stalled: fill in until it is back."""
@@ -158,12 +168,16 @@ class HeldStream:
         out: list[Packet] = []
         for packet in batch.packets:
             track = _VIDEO if packet.is_video else _AUDIO
-            if self.is_held and not self._ends_hold(packet, batch):
-                continue
+            is_back = False
+            if self.is_held:
+                if not self._ends_hold(packet, batch):
+                    continue
+                is_back = packet.is_video
             if self._is_away[track]:
                 if track == _VIDEO and not packet.is_keyframe:
                     continue
                 self._is_away[track] = False
+                is_back = track == _VIDEO
             dts_ms = packet.dts_ms + self._shift_ms
             last_ms = self._last[track]
             if last_ms is not None and dts_ms <= last_ms:
@@ -171,10 +185,12 @@ class HeldStream:
             if track == _AUDIO and self._silence is not None:
                 self._fill(out, self._silence.before(dts_ms))
                 self._silence = None
-            moved = packet._replace(dts_ms=dts_ms, pts_ms=packet.pts_ms + self._shift_ms)
-            self._add(out, [moved if self._shift_ms else packet])
             if track == _VIDEO and packet.is_keyframe:
                 self._picture.keyframe = packet
+            if is_back:
+                packet = rejoining(packet)
+            moved = packet._replace(dts_ms=dts_ms, pts_ms=packet.pts_ms + self._shift_ms)
+            self._add(out, [moved if self._shift_ms else packet])
         if not self.is_held:
             now_ms = batch.last_dts_ms + self._shift_ms
             if self._filling.hold:
@@ -214,10 +230,11 @@ class HeldStream:
         self._ticker.park(self._tick)
         until_ms = self._held_from_ms + round((self._clock() - self._held_at) * 1000) - BEHIND_MS
         out: list[Packet] = []
-        if self.loop is not None and self._last[_VIDEO] is not None:
+        loop = self._loop
+        if loop is not None and self._last[_VIDEO] is not None:
             if self._running_loop is None:
                 newest_ms = max(last for last in self._last if last is not None)
-                self._running_loop = RunningLoop(self.loop, max(newest_ms + 1, until_ms))
+                self._running_loop = RunningLoop(loop, max(newest_ms + 1, until_ms))
             self._fill(out, self._running_loop.until(until_ms))
         else:
             self._fill_picture(out, until_ms)
@@ -227,7 +244,8 @@ class HeldStream:
     def _fill_picture(self, out: list[Packet], until_ms: int) -> None:
         last_ms = self._last[_VIDEO]
         if last_ms is not None and until_ms - last_ms >= self._filling.repeat_ms:
-            again = self._picture.at(until_ms)
+            picture = self._still if self._still is not None and self.is_held else self._picture
+            again = picture.at(until_ms)
             self._fill(out, [again] if again is not None else [])
 
     def _fill_sound(self, out: list[Packet], until_ms: int) -> None:

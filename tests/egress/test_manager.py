@@ -4,18 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import structlog
 
 from relay.config import Settings
-from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus
+from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus, HoldConfig
 from relay.egress.manager import EgressManager
 from relay.hub import Hub
+from relay.media import Packet
 from relay.secret import Secret
 from tests.egress.conftest import MakeSettings
-from tests.egress.media import GOP, Programme, eventually, listing_of
+from tests.egress.media import AUDIO, GOP, VIDEO, Programme, eventually, listing_of
 from tests.support.process import free_port
 from tests.support.sink import Behaviour, Sink
 from tests.support.tls import make_certificates
@@ -292,3 +294,45 @@ async def test_one_that_reads_nothing_does_not_hold_up_closing(make_settings: Ma
         async with asyncio.timeout(5):
             await desk.manager.close()
         desk.programme.leave()
+
+
+async def test_a_destination_waits_its_own_time_and_starts_afresh(desk: Desk) -> None:
+    async with Sink() as sink:
+        desk.configure(to(sink, hold=HoldConfig(limit_s=0.8)), to(sink, "b"))
+        await desk.until(LIVE, "a", "b")
+        desk.programme.leave(clean=False)
+        await eventually(lambda: sink.only("key-a").goodbye)
+        assert desk["a"].state is DestinationState.IDLE
+        count = len(sink.only("key-b").listing.items)
+        await eventually(lambda: len(sink.only("key-b").listing.items) > count + 10)
+        desk.configure(to(sink, hold=HoldConfig(limit_s=0.8)), to(sink, "b"))
+        assert desk["a"].state is DestinationState.IDLE, "another look at the same configuration starts nothing"
+        desk.programme.return_()
+        await desk.until(LIVE, "a", "b")
+        await eventually(lambda: len(sink.of("key-a")) == 2)
+        again = sink.of("key-a")[1]
+        await desk.programme.on_air(lambda: len(again.order) > 3)
+        assert again.order[:4] == ["metadata", "video header", "audio header", "keyframe"]
+        assert len(sink.of("key-b")) == 1
+        times = [item.dts_ms for item in sink.only("key-b").listing.track("video")]
+        assert all(later > earlier for earlier, later in pairwise(times))
+
+
+async def test_a_platform_that_must_see_no_change_gets_a_new_connection(desk: Desk) -> None:
+    async with Sink() as sink:
+        desk.configure(to(sink, on_change="reconnect"), to(sink, "b"))
+        await desk.until(LIVE, "a", "b")
+        last_ms = desk.programme.written[-1].dts_ms
+        turned = replace(VIDEO, header=VIDEO.header[:-1] + b"\xcd")
+        for number in range(50):
+            dts_ms = last_ms + 40 * (number + 1)
+            picture = Packet(turned, dts_ms, dts_ms, number % GOP == 0, b"turned" + bytes((number,)))
+            desk.programme.write([picture, Packet(AUDIO, dts_ms + 1, dts_ms + 1, True, b"a%d" % number)])
+            await asyncio.sleep(0.02)
+        await eventually(lambda: len(sink.of("key-a")) == 2 and sink.of("key-a")[1].listing.headers)
+        first, second = sink.of("key-a")
+        assert first.goodbye
+        for arrival in (first, second):
+            assert len([track for _, track, _ in arrival.listing.headers if track == "video"]) == 1
+        headers = [track for _, track, _ in sink.only("key-b").listing.headers]
+        assert headers.count("video") == 2

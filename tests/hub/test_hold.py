@@ -303,7 +303,7 @@ def test_a_loop_is_shown_instead_of_the_last_picture() -> None:
     show = Show()
     slate = Track(codec=Codec.H264, header=b"another")
     loop = Loop([Packet(slate, ms, ms, ms == 0, b"slate") for ms in range(0, 1000, 40)], 1000)
-    show.held.loop = loop
+    show.held.show(loop)
     show.play(4)
     show.away(6.3)
     shown = [packet for packet in show.watcher.track(True) if packet.track is slate]
@@ -311,6 +311,19 @@ def test_a_loop_is_shown_instead_of_the_last_picture() -> None:
     assert shown[0].is_keyframe
     show.play(4)
     show.check(most_ms=450, sound_ms=100)
+    assert show.watcher.track(True)[-1].track is VIDEO
+
+
+def test_a_picture_may_be_the_slate() -> None:
+    show = Show()
+    slate = Packet(Track(codec=Codec.H264, header=b"another"), 0, 0, True, b"slate")
+    show.held.show(Loop([slate], 0))
+    show.play(4)
+    show.away(6)
+    shown = [packet for packet in show.watcher.track(True) if packet.track is slate.track]
+    assert len(shown) == pytest.approx(5.6 * 2, abs=2)
+    show.play(4)
+    show.check(most_ms=900, sound_ms=100)
     assert show.watcher.track(True)[-1].track is VIDEO
 
 
