@@ -63,8 +63,8 @@ class _Track:
 class Timeline:
     """Maps the timestamps of one publisher's connection onto the stream's own milliseconds.
 
-    Each track's DTS only grows, above ``floor_ms``, whatever is sent. ``origin_ms`` is where the first packet lands;
-    ``None`` keeps the publisher's own number. Small steps are taken as sent; a larger one is a wrap, a base known
+    Each track's DTS only grows, above ``floor_ms`` (one for both, or of video and of audio; None: any), whatever is
+    sent. ``origin_ms`` is where the first packet lands; ``None`` keeps the publisher's own number. Small steps are taken as sent; a larger one is a wrap, a base known
     already (both tracks share what they know, and an outlier is followed by the old base), a hole that real time
     explains, or a new base, on which media goes on where it was.
 
@@ -91,10 +91,13 @@ class Timeline:
         "repaired",
     )
 
-    def __init__(self, origin_ms: int | None = None, floor_ms: int = -_WRAP) -> None:
+    def __init__(
+        self, origin_ms: int | None = None, floor_ms: int | tuple[int | None, int | None] = -_WRAP
+    ) -> None:
         self._origin_ms = origin_ms
-        self._video = _Track(floor_ms)
-        self._audio = _Track(floor_ms)
+        video_ms, audio_ms = floor_ms if isinstance(floor_ms, tuple) else (floor_ms, floor_ms)
+        self._video = _Track(-_WRAP if video_ms is None else video_ms)
+        self._audio = _Track(-_WRAP if audio_ms is None else audio_ms)
         self._remembered: deque[int] = deque(maxlen=_REMEMBERED)
         self._apart = 0  # audio's offset minus video's, where they are on clocks of their own
         self._now_ms: int | None = None
@@ -122,7 +125,7 @@ class Timeline:
         return self._judge(track, timestamp)
 
     def arrived(self, now_ms: int) -> None:
-        """The packets placed from now on were read at ``now_ms`` of a clock that never goes back."""
+        """The packets placed from now on were read at ``now_ms``, on a clock that never goes back."""
         before = now_ms if self._now_ms is None else self._now_ms
         self._now_ms = now_ms
         video, audio = self._video, self._audio
@@ -146,7 +149,6 @@ class Timeline:
 
     def _sample(self, now_ms: int) -> None:
         """Forget old lags slowly, and look whether audio drifts from video."""
-        # Reads may be far apart: what is forgotten is bounded by what clocks can do in one interval.
         self._sample_ms = now_ms + SAMPLE_MS
         if self._lag is not None:
             self._lag += SAMPLE_MS * _FORGET
@@ -176,8 +178,8 @@ class Timeline:
         dts = timestamp + track.offset
         step = dts - track.last
         if not track.fresh and (track.offset - was) & (_WRAP - 1):
-            # A base that served for a moment only was an outlier's, and is not worth to be remembered.
-            if track.last - track.since > _FITS_MS:
+            # A base that served for a moment only was an outlier's, and not worth remembering.
+            if track.last - track.since > _FITS_MS or track.offset - was in _SHORT_WRAPS:
                 if was in self._remembered:
                     self._remembered.remove(was)
                 self._remembered.append(was)

@@ -1,6 +1,7 @@
 """Encoders with bad clocks: what they capture and when, the timestamps they send, and how far the result is off."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -101,21 +102,21 @@ class Outcome:
         for track in (self.video, self.audio):
             assert all(earlier < later for (_, earlier), (_, later) in pairwise(track))
 
-    def skew_ms(self, after_ms: float = 0) -> float:
-        """How far audio and video captured together are apart at most, and never were before."""
+    def skew_ms(self, unsettled: Sequence[tuple[float, float]] = ()) -> float:
+        """How far audio and video captured together are apart at most; times of capture in ``unsettled`` apart."""
         captured = [at for at, _ in self.audio]
         worst = 0.0
         for at, dts in self.video:
             index = bisect_right(captured, at) - 1
-            if at >= after_ms and index >= 0 and at - captured[index] < 200:
-                worst = max(worst, abs((dts - at) - (self.audio[index][1] - captured[index])))
+            if index < 0 or at - captured[index] > 200 or any(begin <= at < end for begin, end in unsettled):
+                continue
+            worst = max(worst, abs((dts - at) - (self.audio[index][1] - captured[index])))
         return worst
 
-    def shift_ms(self, after_ms: float = 0) -> float:
+    def shift_ms(self) -> float:
         """How far media time has moved against the time of capture, at most, since the first packet of a track."""
-        return max(
-            abs((dts - at) - (track[0][1] - track[0][0])) for track in (self.video, self.audio) for at, dts in track if at >= after_ms
-        )
+        tracks = [track for track in (self.video, self.audio) if track]
+        return max(abs((dts - at) - (track[0][1] - track[0][0])) for track in tracks for at, dts in track)
 
     def holes_ms(self, over_ms: float = 150) -> list[int]:
         """The steps of all packets together that are over ``over_ms``."""
