@@ -48,11 +48,23 @@ class FileClock:
 class _Track:
     """Where one track is. DTS = timestamp + ``offset``. All in ms."""
 
-    __slots__ = ("fresh", "heard", "home", "last", "leapt_from", "leapt_to", "lifted", "offset", "seen", "since", "step")
+    __slots__ = (
+        "fresh",
+        "heard",
+        "home",
+        "last",
+        "leapt_from",
+        "leapt_to",
+        "lifted",
+        "offset",
+        "seen",
+        "since",
+        "step",
+    )
 
     def __init__(self, floor_ms: int) -> None:
         self.fresh = True
-        self.offset = 0
+        self.offset = -1 << 62  # so that the first packet is judged
         self.last = self.seen = self.since = floor_ms  # last: the DTS given last; seen: that of the read before
         self.step = 0  # between the last two
         self.heard: int | None = None  # arrival of the last read that brought the track
@@ -64,9 +76,9 @@ class Timeline:
     """Maps the timestamps of one publisher's connection onto the stream's own milliseconds.
 
     Each track's DTS only grows, above ``floor_ms`` (one for both, or of video and of audio; None: any), whatever is
-    sent. ``origin_ms`` is where the first packet lands; ``None`` keeps the publisher's own number. Small steps are taken as sent; a larger one is a wrap, a base known
-    already (both tracks share what they know, and an outlier is followed by the old base), a hole that real time
-    explains, or a new base, on which media goes on where it was.
+    sent. ``origin_ms`` is where the first packet lands; ``None`` keeps the publisher's own number. Small steps are
+    taken as sent; a larger one is a wrap, a base known already (both tracks share what they know, and an outlier is
+    followed by the old base), a hole that real time explains, or a new base, on which media goes on where it was.
 
     ``jumps`` counts changes of base, ``repaired`` all packets that were not placed where their clock said,
     ``nudged_ms`` by how much audio that drifts from its video was moved.
@@ -91,9 +103,7 @@ class Timeline:
         "repaired",
     )
 
-    def __init__(
-        self, origin_ms: int | None = None, floor_ms: int | tuple[int | None, int | None] = -_WRAP
-    ) -> None:
+    def __init__(self, origin_ms: int | None = None, floor_ms: int | tuple[int | None, int | None] = -_WRAP) -> None:
         self._origin_ms = origin_ms
         video_ms, audio_ms = floor_ms if isinstance(floor_ms, tuple) else (floor_ms, floor_ms)
         self._video = _Track(-_WRAP if video_ms is None else video_ms)
@@ -226,8 +236,13 @@ class Timeline:
             return max(low - dts, dts - high, 0)
 
         own = _nearest(timestamp + track.offset, last)
-        if miss(own) <= _FITS_MS:
+        if not miss(own):
             return own
+        if miss(own) <= _FITS_MS:
+            # A track left behind on an outlier's base fits without any doubt on the one the other has gone back to.
+            shared = _nearest(timestamp + other.offset, last)
+            if other.fresh or miss(shared) or abs(shared - own) <= _FITS_MS:
+                return own
         wire = last - track.offset & _WRAP - 1
         for wrap in _SHORT_WRAPS:
             if timestamp < wrap // 2 <= wire < wrap:

@@ -78,7 +78,7 @@ class Encoder:
         return self
 
     def run(self, timeline: Timeline, *, read_ms: float = 20.0, told: bool = True, start_ms: float = 0) -> "Outcome":
-        """Everything through ``timeline``, in reads ``read_ms`` apart, on an arrival clock beginning at ``start_ms``."""
+        """Everything through ``timeline``, in reads ``read_ms`` apart on an arrival clock from ``start_ms`` on."""
         outcome = Outcome()
         read = -1
         for packet in self.packets:

@@ -1,6 +1,7 @@
 """Drift: an audio clock that runs away is brought back by milliseconds; bursts, jitter and congestion move nothing."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_publisher_whose_audio_clock_is_off_keeps_audio_and_video_together(pac
     assert outcome.skew_ms() <= 150 + encoder.frames_ms
     assert abs(abs(timeline.nudged_ms) - 3600) <= 200
     assert (timeline.jumps, timeline.repaired) == (0, 0)
-    steps = {later[1] - earlier[1] for earlier, later in zip(outcome.audio, outcome.audio[1:], strict=False)}
+    steps = {later[1] - earlier[1] for earlier, later in pairwise(outcome.audio)}
     assert steps <= {62, 63, 64, 65, 66}
 
 

@@ -1,6 +1,7 @@
 """Timeline: wraps, jumps, outliers and drift vanish, true holes stay, DTS per track only grows, A/V stay together."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -53,6 +54,11 @@ def test_files_are_read_as_they_were_written() -> None:
     stamps = [(WRAP - 40_000, True), (WRAP - 40_100, False), (20, True), (0, False), (90_000, False), (70_000, True)]
     placed = [clock.place(*stamp) for stamp in stamps]
     assert placed == [WRAP - 40_000, WRAP - 40_100, WRAP + 20, WRAP, WRAP + 90_000, WRAP + 70_000]
+
+
+def test_the_first_packet_lands_on_its_origin_even_where_its_own_number_would_do() -> None:
+    timeline = Timeline(origin_ms=962, floor_ms=960)
+    assert [timeline.place(961, False), timeline.place(961, True)] == [962, 962]
 
 
 # --- the quirks of encoders, by name ----------------------------------------------------------------------------------
@@ -119,6 +125,16 @@ def test_after_an_outlier_the_old_base_goes_on(by_ms: int, lasts_ms: int, tracks
     assert timeline.jumps > 0
 
 
+@pytest.mark.parametrize("missing", ["v", "a"])
+def test_one_track_alone_goes_on_through_jumps_outliers_and_holes(missing: str) -> None:
+    encoder = Encoder(base_ms=(50_000, 50_000)).lose(0, 99_000, missing)
+    encoder.jump(5000, -10_000).jump(9000, 37_600_000, until_ms=9100).lose(14_000, 16_500)
+    outcome = encoder.run(Timeline())
+    outcome.check_growth()
+    assert outcome.holes_ms() == [pytest.approx(2500, abs=encoder.frames_ms)]
+    assert outcome.shift_ms() <= encoder.frames_ms
+
+
 def test_stamps_of_pure_noise_for_a_while_leave_the_old_base_known() -> None:
     encoder = Encoder()
     for number, packet in enumerate(encoder.packets):
@@ -133,7 +149,7 @@ def test_pts_sent_for_dts_is_lifted_and_moves_nothing() -> None:
     timeline = Timeline()
     stamps = [group * 160 + at for group in range(50) for at in (0, 120, 40, 80)]
     placed = [timeline.place(stamp, True) for stamp in stamps]
-    assert all(earlier < later for earlier, later in zip(placed, placed[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(placed))
     assert placed[::4] == stamps[::4]
     assert (timeline.jumps, timeline.repaired) == (0, 100)
 
@@ -244,7 +260,9 @@ def encoders(length_ms: int) -> st.SearchStrategy[Encoder]:
 FPS = st.sampled_from([5, 10, 15, 23.976, 25, 29.97, 30, 50, 60])
 RATES = st.sampled_from([16_000, 22_050, 32_000, 44_100, 48_000])
 STARTS = st.sampled_from([0, (1 << 24) - 5000, (1 << 31) - 5000, WRAP - 5000]) | st.integers(0, WRAP - 1)
-FAR = st.sampled_from([-10_000, 37_600_000, -37_600_000]) | st.integers(1500, 5_000_000) | st.integers(-5_000_000, -1500)
+FAR = (
+    st.sampled_from([-10_000, 37_600_000, -37_600_000]) | st.integers(1500, 5_000_000) | st.integers(-5_000_000, -1500)
+)
 TROUBLE = st.lists(
     st.tuples(
         st.sampled_from(["jump", "outlier", "outlier of one track", "loss", "stall"]),
@@ -258,7 +276,7 @@ TROUBLE = st.lists(
 
 
 @given(encoders(14_000), TROUBLE, st.sampled_from([5, 20, 100]))
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_through_any_trouble_tracks_grow_stay_together_and_keep_the_time(
     encoder: Encoder, trouble: list[tuple[str, int | None, float, str]], read_ms: int
 ) -> None:
@@ -282,11 +300,15 @@ def test_through_any_trouble_tracks_grow_stay_together_and_keep_the_time(
     outcome = encoder.in_order().run(Timeline(), read_ms=read_ms)
     outcome.check_growth()
     assert outcome.skew_ms(unsettled) <= encoder.frames_ms
-    assert outcome.skew_ms() <= encoder.frames_ms + 300
-    assert outcome.shift_ms() <= moved_ms + 300
+    assert outcome.skew_ms() <= encoder.frames_ms + 1000  # jumps may add up to a step small enough to be taken as sent
+    assert outcome.shift_ms() <= moved_ms + 1000
 
 
-@given(encoders(14_000), st.lists(st.tuples(st.integers(-1500, 1500), st.booleans()), min_size=1, max_size=3), st.booleans())
+@given(
+    encoders(14_000),
+    st.lists(st.tuples(st.integers(-1500, 1500), st.booleans()), min_size=1, max_size=3),
+    st.booleans(),
+)
 @settings(max_examples=300, deadline=None)
 def test_small_whims_move_no_more_than_they_are_and_leave_the_tracks_together(
     encoder: Encoder, whims: list[tuple[int, bool]], told: bool
@@ -303,7 +325,7 @@ def test_small_whims_move_no_more_than_they_are_and_leave_the_tracks_together(
 
 
 @given(st.lists(st.tuples(encoders(3000), st.integers(1, 60_000), st.integers(1000, 3000)), min_size=2, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_reconnects_of_any_number_stay_on_one_timeline(sessions: list[tuple[Encoder, int, int]]) -> None:
     last: tuple[int | None, int | None] = (None, None)
     for encoder, away_ms, length_ms in sessions:
