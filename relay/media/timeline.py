@@ -249,20 +249,20 @@ class Timeline:
                 dts = timestamp + track.offset + wrap
                 if dts > last and (miss(dts) <= _FITS_MS or self._is_real(track, other, dts)):
                     return dts
+        if self._returns(track, other, own):
+            return own
         known = [(_nearest(timestamp + offset, last), allowed) for offset, allowed in self._known(track, other)]
         known = [(dts, allowed) for dts, allowed in known if abs(dts - own) > _FITS_MS]
-        fitting = [dts for dts, allowed in known if miss(dts) <= allowed]
-        if fitting:
-            self._rebased()
-            return min(fitting, key=miss)
-        if own > last:
-            if self._is_real(track, other, own):
-                return own
-        elif own > last - _BACK_MS * (1 if other.last - other.lifted > _SHARED_MS else 2):
+        best = min((dts for dts, allowed in known if miss(dts) <= allowed), key=miss, default=None)
+        if own > last and (best is None or miss(best)) and self._is_real(track, other, own):
             return own
-        for dts in (own, *(dts for dts, _ in known)):
-            # An outlier that passed for a hole: back where it came from, beside the other track.
-            if track.leapt_from - _BACK_MS <= dts <= track.leapt_to and abs(dts - other.last) <= _BACK_MS:
+        if best is not None:
+            self._rebased()
+            return best
+        if last >= own > last - _BACK_MS * (1 if other.last - other.lifted > _SHARED_MS else 2):
+            return own
+        for dts, _ in known:
+            if self._returns(track, other, dts):
                 return dts
         self._rebased()
         return last + max(track.step, 1) + (pause if pause > _PAUSE_MS else 0)
@@ -277,6 +277,10 @@ class Timeline:
                 yield other.offset + (self._apart if track is self._audio else -self._apart), _SHARED_MS
         for offset in self._remembered:
             yield offset, _FITS_MS
+
+    def _returns(self, track: _Track, other: _Track, dts: int) -> bool:
+        """Whether ``dts`` is back where an outlier that passed for a hole came from, beside the other track."""
+        return track.leapt_from - _BACK_MS <= dts <= track.leapt_to and abs(dts - other.last) <= _BACK_MS
 
     def _is_real(self, track: _Track, other: _Track, dts: int) -> bool:
         """Whether a step forward to ``dts`` is a hole in the media, and no whim of the encoder's clock."""

@@ -34,7 +34,7 @@ class Encoder:
     audio_pace: float = 1.0
     lag_ms: float = 40.0
     audio_lag_ms: float = 0.0
-    packets: list[Sent] = field(default_factory=list)
+    packets: list[Sent] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         for is_video, frame_ms in ((True, 1000 / self.fps), (False, 1_024_000 / self.rate)):
