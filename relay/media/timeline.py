@@ -12,6 +12,7 @@ _SHORT_WRAPS = (1 << 31, 1 << 24)  # encoders with a signed clock, and those tha
 NEAR_MS = 500  # steps up to this are taken as sent, without a second look
 _FITS_MS = 300  # how far from its expected place a stamp may land and still go on where its track was
 _SHARED_MS = 1000  # the same for the base the other track is on: common ground is worth a small step
+_KNOWN_MS = 50  # the same for a base it was on before: what comes back after an outlier fits closely
 _BACK_MS = 500  # steps back up to this are disorder (PTS sent for DTS, a corrected clock), not a new base
 _AHEAD_MS = 1000  # how far beyond the arrival clock media may be: it cannot come from the future
 _UNPACED_MS = 10_000  # the same where the arrival clock says nothing: not told, or a publisher faster than it
@@ -254,13 +255,15 @@ class Timeline:
         known = [(_nearest(timestamp + offset, last), allowed) for offset, allowed in self._known(track, other)]
         known = [(dts, allowed) for dts, allowed in known if abs(dts - own) > _FITS_MS]
         best = min((dts for dts, allowed in known if miss(dts) <= allowed), key=miss, default=None)
-        if own > last and (best is None or miss(best)) and self._is_real(track, other, own):
-            return own
+        if best is None or miss(best):
+            if own > last:
+                if self._is_real(track, other, own):
+                    return own
+            elif own > last - _BACK_MS * (1 if other.last - other.lifted > _SHARED_MS else 2):
+                return own
         if best is not None:
             self._rebased()
             return best
-        if last >= own > last - _BACK_MS * (1 if other.last - other.lifted > _SHARED_MS else 2):
-            return own
         for dts, _ in known:
             if self._returns(track, other, dts):
                 return dts
@@ -270,13 +273,13 @@ class Timeline:
     def _known(self, track: _Track, other: _Track) -> Iterator[tuple[int, int]]:
         """(offset, how far off it may be) of the bases ``track`` may have gone to, the likeliest first."""
         if track.home is not None:
-            yield track.home, _FITS_MS
+            yield track.home, _KNOWN_MS
         if not other.fresh:
             yield other.offset, _SHARED_MS
             if self._apart:
                 yield other.offset + (self._apart if track is self._audio else -self._apart), _SHARED_MS
         for offset in self._remembered:
-            yield offset, _FITS_MS
+            yield offset, _KNOWN_MS
 
     def _returns(self, track: _Track, other: _Track, dts: int) -> bool:
         """Whether ``dts`` is back where an outlier that passed for a hole came from, beside the other track."""

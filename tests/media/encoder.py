@@ -95,8 +95,8 @@ class Encoder:
 class Outcome:
     """(captured at, DTS) of every packet, by track."""
 
-    video: list[tuple[float, int]] = field(default_factory=list)
-    audio: list[tuple[float, int]] = field(default_factory=list)
+    video: list[tuple[float, int]] = field(default_factory=list, repr=False)
+    audio: list[tuple[float, int]] = field(default_factory=list, repr=False)
 
     def check_growth(self) -> None:
         for track in (self.video, self.audio):
