@@ -11,7 +11,7 @@ import google_crc32c
 from relay.errors import ProtocolError, SpoolError
 from relay.hub.batch import Tracks
 from relay.media import Packet, Track
-from relay.media.timeline import Timeline
+from relay.media.timeline import FileClock
 from relay.protocol import amf0, flv
 
 OPEN_SUFFIX = ".flv.part"
@@ -182,7 +182,7 @@ def read_part(path: Path, before_seq: int | None = None) -> Part | None:
     try:
         tags = flv.TagReader().feed(memoryview(data)[:length])
         info = _info(tags[0])
-        depacketizer = flv.Depacketizer(Timeline())
+        depacketizer = flv.Depacketizer(FileClock())
         packets = []
         for tag in tags[1:]:
             packet = None if tag.type_id == flv.SCRIPT else depacketizer.feed(tag.type_id, tag.timestamp, tag.body)

@@ -154,7 +154,8 @@ class Hub:
         timeline = Timeline()
         if stream.last_dts_ms is not None:
             away_ms = int((time.monotonic() - stream.stats.last_packet_at) * 1000)
-            timeline = Timeline(stream.last_dts_ms + max(away_ms, 1), stream.last_dts_ms)
+            floor = (stream.last_video_ms, stream.last_audio_ms)
+            timeline = Timeline(stream.last_dts_ms + max(away_ms, 1), floor)
         lease = self._leases[name] = Lease(self, stream, publisher, timeline)
         stream.on_commit(publisher.committed)
         if stream.state is StreamState.LIVE and self.hold_of(name) > 0:

@@ -72,7 +72,9 @@ class Stream:
         self.tracks: Tracks = (None, None)
         self.seq = 0
         self.durable_seq = 0
-        self.last_dts_ms: int | None = None
+        self.last_dts_ms: int | None = None  # of the track further on
+        self.last_video_ms: int | None = None
+        self.last_audio_ms: int | None = None
         self.ended_cleanly = True  # how the last one ended: the publisher's goodbye, or its silence
         self._gop = GopCache()
         self._subscriptions: tuple[Subscription, ...] = ()
@@ -86,10 +88,12 @@ class Stream:
         """Give ``packets`` (at least one) to every reader, now. Never waits, never fails because of a reader."""
         gop, stats = self._gop, self.stats
         video, audio = opening = self.tracks
+        last_video = last_audio = None
         for packet in packets:
             gop.add(packet)
             if packet.is_video:
                 video = packet.track
+                last_video = packet
                 stats.video_packets += 1
                 if packet.is_keyframe:
                     if stats.last_keyframe_dts_ms is not None:
@@ -97,12 +101,20 @@ class Stream:
                     stats.last_keyframe_dts_ms = packet.dts_ms
             else:
                 audio = packet.track
+                last_audio = packet
                 stats.audio_packets += 1
         self.tracks = closing = (video, audio)
         self.seq += len(packets)
-        self.last_dts_ms = packets[-1].dts_ms
+        if last_video is not None:
+            self.last_video_ms = last_video.dts_ms
+        if last_audio is not None:
+            self.last_audio_ms = last_audio.dts_ms
+        if self.last_video_ms is None or self.last_audio_ms is None:
+            self.last_dts_ms = last_ms = packets[-1].dts_ms
+        else:
+            self.last_dts_ms = last_ms = max(self.last_video_ms, self.last_audio_ms)
         stats.last_packet_at = now = time.monotonic()
-        late = now * 1000 - self.last_dts_ms
+        late = now * 1000 - last_ms
         if stats.arrival_base_ms is None or late < stats.arrival_base_ms:
             stats.arrival_base_ms = late
         stats.arrival_lag_ms = late - stats.arrival_base_ms
@@ -190,7 +202,7 @@ class Stream:
         self._gop.clear()
         self.tracks = (None, None)
         self.metadata = {}
-        self.last_dts_ms = None
+        self.last_dts_ms = self.last_video_ms = self.last_audio_ms = None
         self.stats.last_keyframe_dts_ms = None
         self.stats.keyframe_interval_ms = 0
         self.stats.arrival_base_ms = None

@@ -145,6 +145,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         assert lease is not None
         assert depacketizer is not None
         self._door.bytes_received[lease.stream.name] += nbytes
+        lease.timeline.arrived(int(now * 1000))
         packets: list[Packet] = []
         feed, add = depacketizer.feed, packets.append
         try:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from relay.errors import LimitError, ProtocolError
 from relay.media import Codec, Packet, Track
-from relay.media.timeline import Timeline
+from relay.media.timeline import Clock
 from relay.protocol import codecs, enhanced
 from relay.protocol.amf0 import AmfValue, EcmaArray, encode
 
@@ -43,7 +43,7 @@ class Depacketizer:
 
     __slots__ = ("_aac", "_audio_code", "_avc", "_has_cts", "_place", "_video_code", "audio", "orphans", "video")
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Clock) -> None:
         self._place = timeline.place
         self.video: Track | None = None
         self.audio: Track | None = None

@@ -35,6 +35,31 @@ def read_packets(clip: Path, timeline: Timeline | None = None) -> list[Packet]:
     return found
 
 
+def send(lease: Lease, clip: Path, *, offset_ms: int, from_ms: int, until_ms: int, now_ms: int) -> int:
+    """Part of a clip in reads of 100 ms at its own pace, stamped later by ``offset_ms``; the time it ends at, in ms.
+
+    The first media at or after ``from_ms`` arrives at ``now_ms``.
+    """
+    depacketizer = flv.Depacketizer(lease.timeline)
+    read, packets = -1, []
+    for tag in flv.TagReader().feed(clip.read_bytes()):
+        is_header = tag.type_id != flv.SCRIPT and tag.body[1] == 0
+        if tag.type_id == flv.SCRIPT or not (is_header or from_ms <= tag.timestamp < until_ms):
+            continue
+        if not is_header and (tag.timestamp - from_ms) // 100 != read:
+            read = (tag.timestamp - from_ms) // 100
+            if packets:
+                lease.write(packets)
+                packets = []
+            lease.timeline.arrived(now_ms + read * 100)
+        packet = depacketizer.feed(tag.type_id, (tag.timestamp + offset_ms) & 0xFFFFFFFF, tag.body)
+        if packet is not None:
+            packets.append(packet)
+    if packets:
+        lease.write(packets)
+    return now_ms + until_ms - from_ms
+
+
 def shifted(packets: Sequence[Packet], by_ms: int) -> list[Packet]:
     return [packet._replace(dts_ms=packet.dts_ms + by_ms, pts_ms=packet.pts_ms + by_ms) for packet in packets]
 

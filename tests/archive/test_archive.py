@@ -12,8 +12,10 @@ from relay.archive.disk import Space
 from relay.archive.recorder import DISK_FULL
 from relay.config import ArchiveSettings, Settings, load_settings
 from relay.media import Packet
+from tests.archive.conftest import CLIP
 from tests.archive.house import House
-from tests.archive.media import Connection, batches, publish, shifted
+from tests.archive.media import Connection, batches, publish, read_packets, send, shifted
+from tests.support import clips
 from tests.support.probe import decode, probe
 from tests.support.process import Processes
 from tests.support.recording import Recording
@@ -282,3 +284,34 @@ async def test_a_pause_for_want_of_space_is_a_gap(
     assert [gap.reason for gap in gaps] == [DISK_FULL, DISK_FULL]
     whole = fourth[-1].dts_ms - packets[0].dts_ms
     assert row.duration_s + row.gap_s == pytest.approx(whole / 1000, abs=0.08)
+
+
+async def test_a_clock_that_jumps_leaves_no_mark_in_the_recording_and_a_pause_does(
+    house: House, tmp_path: Path
+) -> None:
+    clip = clips.make(CLIP)
+    sent = read_packets(clip)
+    frame_s = 1 / 30
+
+    lease = house.hub.publish("talk", Connection())
+    now_ms = send(lease, clip, offset_ms=60_000, from_ms=0, until_ms=3000, now_ms=5000)
+    now_ms = send(lease, clip, offset_ms=50_000, from_ms=3000, until_ms=5000, now_ms=now_ms)
+    send(lease, clip, offset_ms=37_650_000, from_ms=5000, until_ms=99_000, now_ms=now_ms)
+    assert lease.timeline.jumps == 4
+    lease.release(clean=True)
+    row = await house.finished()
+    recording = house.stored(row)
+    same(sent, recording)
+    assert row.gap_s == 0
+    assert "#EXT-X-DISCONTINUITY" not in recording.playlist
+    assert row.duration_s == pytest.approx(8, abs=2 * frame_s)
+    await check_playable(tmp_path, recording, sent)
+
+    lease = house.hub.publish("walk", Connection())
+    now_ms = send(lease, clip, offset_ms=60_000, from_ms=0, until_ms=4000, now_ms=5000)
+    send(lease, clip, offset_ms=70_000, from_ms=4000, until_ms=99_000, now_ms=now_ms + 10_000)
+    assert lease.timeline.jumps == 0
+    lease.release(clean=True)
+    row = await house.finished("walk")
+    assert row.gap_s == pytest.approx(10, abs=frame_s)
+    assert house.stored(row).playlist.count("#EXT-X-DISCONTINUITY\n") == 1

@@ -133,6 +133,21 @@ async def test_a_lost_publisher_is_held_for_and_its_return_is_one_timeline() -> 
     assert listener.told == ["live", "holding", "resumed"]
 
 
+async def test_a_returning_publisher_begins_above_what_each_track_had() -> None:
+    """The last packet written was audio, behind the video: video may not step back for it."""
+    hub, _ = make()
+    first = hub.publish("demo", Encoder())
+    first.write([video(1000, key=True), audio(950)])
+    first.write([video(1100), audio(1040)])
+    timeline = hub.publish("demo", Encoder()).timeline
+    start = timeline.place(0, True)
+    assert 1100 < start < 1500
+    timeline = hub.publish("demo", Encoder()).timeline
+    start = timeline.place(70, False)
+    assert 1100 < start < 1500
+    assert timeline.place(20, True) == max(start - 50, 1101)
+
+
 async def test_the_hold_ends_after_its_limit() -> None:
     hub, listener = make(hold_s=0.02)
     lease = hub.publish("demo", Encoder())

@@ -16,6 +16,16 @@ def test_counts_tracks_and_keyframe_interval() -> None:
     assert stream.stats.keyframe_interval_ms == 2000
 
 
+def test_knows_how_far_each_track_and_the_stream_have_come() -> None:
+    stream = Stream("demo")
+    stream.write([audio(10)])
+    assert (stream.last_video_ms, stream.last_audio_ms, stream.last_dts_ms) == (None, 10, 10)
+    stream.write([video(60, key=True), audio(31)])
+    assert (stream.last_video_ms, stream.last_audio_ms, stream.last_dts_ms) == (60, 31, 60)
+    stream.write([audio(52)])
+    assert (stream.last_video_ms, stream.last_audio_ms, stream.last_dts_ms) == (60, 52, 60)
+
+
 def test_without_a_keeper_everything_written_is_durable_at_once() -> None:
     stream = Stream("demo")
     told: list[int] = []
@@ -54,7 +64,7 @@ def test_reset_forgets_media_but_not_totals() -> None:
     stream.reset()
     assert stream.tracks == (None, None)
     assert stream.metadata == {}
-    assert stream.last_dts_ms is None
+    assert (stream.last_dts_ms, stream.last_video_ms, stream.last_audio_ms) == (None, None, None)
     assert (stream.seq, stream.stats.video_packets) == (1, 1)
 
 

@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,31 @@ async def test_silence_is_a_stall_and_then_the_end(app: App, clip: Path) -> None
     assert publisher.ended is not None
     assert "no media for 1.6 s" in publisher.ended
     await publisher.abort()
+
+
+async def test_a_clock_that_jumps_is_told_from_media_that_was_not_sent(app: App, clip: Path) -> None:
+    """A step no real time has passed for is the encoder's clock; the same step after a pause is a hole."""
+    stream = app.hub.stream("demo")
+
+    async def reached(count: int) -> int:
+        await until(lambda: stream.seq == count)
+        assert stream.last_dts_ms is not None
+        return stream.last_dts_ms
+
+    async with Publisher(publish_url(app)) as publisher:
+        await publisher.send(clip, until_ms=300, offset_ms=60_000)
+        ends = [await reached(len(publisher.sent.items))]
+        for offset_ms in (63_000, 100, 37_600_000):
+            await publisher.send(clip, until_ms=300, offset_ms=offset_ms)
+            ends.append(await reached(len(publisher.sent.items)))
+        lease = app.hub.lease("demo")
+        assert lease is not None
+        assert [later - earlier for earlier, later in pairwise(ends)] == [pytest.approx(330, abs=50)] * 3
+        assert lease.timeline.jumps == 6
+        await asyncio.sleep(1.2)
+        await publisher.send(clip, until_ms=300, offset_ms=37_601_500)
+        assert await reached(len(publisher.sent.items)) - ends[-1] == pytest.approx(1500, abs=1)
+        assert lease.timeline.jumps == 6
 
 
 async def test_no_handshake_and_no_media_have_deadlines(app: App) -> None:
