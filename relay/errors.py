@@ -88,3 +88,14 @@ class SpoolError(RelayError):
 
 class MediaError(RelayError):
     """Media that cannot be packaged; the message names the codec and what is wrong with it."""
+
+
+class EvidenceError(RelayError):
+    """What lies beside a recording's segments is not what a relay wrote there.
+
+    ``kind``: form, version, chain, signature, key, or playlist.
+    """
+
+    def __init__(self, message: str, kind: str = "form") -> None:
+        super().__init__(message)
+        self.kind = kind

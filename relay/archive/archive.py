@@ -16,12 +16,12 @@ from relay.archive.disk import LOOK_EVERY_S, DiskWatch
 from relay.archive.eviction import Eviction
 from relay.archive.library import Library
 from relay.archive.lines import Lines
-from relay.archive.manifest import Signer
 from relay.archive.papers import Papers
 from relay.archive.playlist import file_name
 from relay.archive.recorder import NO_LIMIT, Recorder
 from relay.archive.recording import GAP_OVER_MS, PackagedFile, Recording
 from relay.archive.retention import Policy, Removal, due
+from relay.archive.signing import KEY_FILE, Signer
 from relay.archive.spool import ClosedPart, Spool
 from relay.archive.stats import ArchiveStats, Durations
 from relay.archive.store import check, make_store
@@ -55,7 +55,7 @@ class Archive:
         self._threads = threads = ThreadPoolExecutor(2, thread_name_prefix="archive")
         self._store_threads = ThreadPoolExecutor(2, thread_name_prefix="store")
         self._uploader = uploader = Uploader(self._store, archive.uploads, stats)
-        self.signer = Signer(settings.data_dir / "evidence.key")
+        self.signer = Signer(settings.data_dir / KEY_FILE)
         self._papers = papers = Papers(
             self._store, uploader, self._store_threads, self.signer, archive.manifest_every_s
         )
@@ -221,8 +221,7 @@ class Archive:
             name = f"{stamp}-{os.urandom(3).hex()}"
             recording = Recording(name, stream.name, self._spool.folder(stream.name, name))
             self._recordings[name] = self._newest[stream.name] = recording
-        recording.is_live = True
-        recording.is_complete = False
+        recording.go_live()
         recorder = Recorder(
             stream,
             recording.id,

@@ -10,6 +10,7 @@ import structlog
 
 from relay.archive import manifest, playlist
 from relay.archive.recording import Paper, Recording
+from relay.archive.signing import Signer
 from relay.archive.store import Store
 from relay.archive.uploader import Upload, Uploader
 from relay.database import GapRow, RecordingRow, SegmentRow
@@ -26,7 +27,7 @@ class Papers:
     """Writes a recording's papers: at its end, and every so often before. One upload of each at a time."""
 
     def __init__(
-        self, store: Store, uploader: Uploader, threads: Executor, signer: manifest.Signer, manifest_every_s: float
+        self, store: Store, uploader: Uploader, threads: Executor, signer: Signer, manifest_every_s: float
     ) -> None:
         self._store = store
         self._uploader = uploader

@@ -1,6 +1,7 @@
 """Recording: what the archive knows of one event while parts become segments; and the step that makes them so."""
 
 import hashlib
+import math
 import struct
 import time
 from collections.abc import Sequence
@@ -79,6 +80,13 @@ class Recording:
             stem = segment.init_key.rpartition("/init-")[2].removesuffix(".mp4")
             if stem.isdigit():
                 self.init_count = max(self.init_count, int(stem))
+
+    def go_live(self) -> None:
+        """Media is coming. Papers that say the recording is complete are untrue with the first segment stored."""
+        self.is_live = True
+        if self.is_complete:
+            self.playlist.written_at = self.manifest.written_at = -math.inf
+        self.is_complete = False
 
     def advance(self, segment: SegmentRow) -> None:
         """A segment was packaged: the recording ends with it for now."""

@@ -39,7 +39,7 @@ HOMES = {
     "aiohttp_pydantic": ("web/",),
     "jinja2": ("web/",),
     "typer": ("cli/",),
-    "cryptography": ("database/", "archive/manifest.py"),
+    "cryptography": ("database/", "archive/signing.py"),
     "uvloop": ("app.py",),
 }
 TOP = {
