@@ -15,6 +15,7 @@ from relay.control import Control
 from relay.control.models import NewChannel
 from relay.database import Database
 from relay.database.crypto import make_once
+from relay.database.lock import owned
 from relay.egress.manager import EgressManager
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
@@ -159,19 +160,20 @@ def own_address() -> str:
 
 
 async def serve(settings: Settings, say: Callable[[str], None], *, show_keys: bool) -> None:
-    """Run until SIGTERM or SIGINT. Raises ConfigError when it cannot start."""
+    """Run until SIGTERM or SIGINT. Raises ConfigError when it cannot start, ConflictError when another relay runs."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = App(settings)
-    try:
-        await app.start()
-        say(app.banner(show_keys=show_keys))
-        await stop.wait()
-        log.info("stopping")
-    finally:
-        await app.close()
+    with owned(settings.data_dir):
+        app = App(settings)
+        try:
+            await app.start()
+            say(app.banner(show_keys=show_keys))
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            await app.close()
 
 
 def run(settings: Settings, say: Callable[[str], None], *, show_keys: bool = False) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 import structlog
 
 from relay.archive import manifest, playlist
+from relay.archive.playlist import PLAYLIST_NAME
 from relay.archive.recording import Paper, Recording
 from relay.archive.signing import Signer
 from relay.archive.store import Store
@@ -20,7 +21,6 @@ log = structlog.get_logger("relay.archive")
 
 PLAYLIST_EVERY_S = 4.0
 SEGMENTS_A_SECOND = 200  # a playlist of days is renewed less often than one of minutes
-PLAYLIST_NAME = "index.m3u8"
 
 
 class Papers:

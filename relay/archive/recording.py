@@ -98,7 +98,7 @@ class Recording:
         last = self.segments[-1]
         if segment.thumbnail:
             self.thumbnail_ms = segment.start_ms
-        self.extend(_end_ms(last), last.started_at + last.duration_s, last.seq + 1)
+        self.extend(media_end_ms(last), last.started_at + last.duration_s, last.seq + 1)
 
     def extend(self, end_ms: int, ended_at: float, next_number: int) -> None:
         """The recording reaches to media time ``end_ms``, unix seconds ``ended_at``, though not packaged yet."""
@@ -183,7 +183,8 @@ def _segment(
     return key, new, PackagedFile.at(file, f"{recording.prefix}/{file.name}"), data
 
 
-def _end_ms(segment: SegmentRow) -> int:
+def media_end_ms(segment: SegmentRow) -> int:
+    """Media time in ms at which a segment ends."""
     return segment.start_ms + round(segment.duration_s * 1000)
 
 
@@ -211,7 +212,7 @@ def package(recording: Recording, closed: ClosedPart, thumbnail_every_s: float =
         media = PackagedFile.at(file, f"{recording.prefix}/{file.name}")
     first_video = next((packet for packet in part.packets if packet.is_video), None)
     earlier = [segment for segment in recording.segments if segment.seq < seq]
-    gap = _gap(_end_ms(earlier[-1]), part, start_ms - base_ms) if earlier else None
+    gap = _gap(media_end_ms(earlier[-1]), part, start_ms - base_ms) if earlier else None
     picture = None
     last_ms, at_ms = recording.thumbnail_ms, max(0, start_ms - base_ms)
     if thumbnail_every_s and (last_ms is None or at_ms - last_ms >= thumbnail_every_s * 1000):
