@@ -10,8 +10,8 @@ import pytest
 from relay.archive.signing import KEY_FILE, Signer
 from relay.config import ArchiveSettings, Settings
 from relay.media import Packet
-from tests.archive.house import House
-from tests.archive.media import publish, read_packets, shifted
+from tests.archive.house import House, record
+from tests.archive.media import read_packets
 from tests.support import clips
 from tests.support.clips import Clip
 
@@ -34,18 +34,9 @@ def packets() -> list[Packet]:
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory, packets: list[Packet]) -> Path:
     """A data directory with one finished recording, its database and spool: 8 s, a gap of 3 s, 8 s."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("kept"), archive=ArchiveSettings(segment_s=2))
-
-    async def record() -> None:
-        house = await House(settings).start()
-        lease, _ = publish(house.hub, "talk", packets)
-        lease.write(shifted(packets, packets[-1].dts_ms + 3000))
-        lease.release(clean=True)
-        await house.finished()
-        await house.stop()
-
-    asyncio.run(record())
-    return settings.data_dir
+    data_dir = tmp_path_factory.mktemp("kept")
+    asyncio.run(record(data_dir, packets))
+    return data_dir
 
 
 @pytest.fixture

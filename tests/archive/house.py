@@ -1,12 +1,15 @@
 """A whole archive with its database and hub, to be stopped, crashed and started again."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from relay.archive import Archive
-from relay.config import Settings
+from relay.config import ArchiveSettings, Settings
 from relay.database import Database, RecordingRow
 from relay.hub import Hub
+from relay.media import Packet
+from tests.archive.media import publish, shifted
 from tests.support.recording import Recording, read_folder
 
 
@@ -51,3 +54,14 @@ class House:
 
     def stored(self, row: RecordingRow) -> Recording:
         return read_folder(self.stored_folder(row))
+
+
+async def record(data_dir: Path, packets: Sequence[Packet]) -> RecordingRow:
+    """One finished recording in a new data directory: ``packets``, a gap of 3 s, ``packets`` again."""
+    house = await House(Settings(data_dir=data_dir, archive=ArchiveSettings(segment_s=2))).start()
+    lease, _ = publish(house.hub, "talk", packets)
+    lease.write(shifted(packets, packets[-1].dts_ms + 3000))
+    lease.release(clean=True)
+    row = await house.finished()
+    await house.stop()
+    return row
