@@ -38,9 +38,14 @@ class House:
                 if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
                     break
                 await asyncio.sleep(0.02)
-        await self.archive._papers.done()
-        assert await self.archive._uploader.drain(20)
-        return rows[0]
+            # The catalog knows of the last segment before the papers do.
+            while True:
+                assert await self.archive._uploader.drain(40)
+                await self.archive._papers.done()
+                known = self.archive._recordings.get(rows[0].id)
+                if not self.archive._uploader.waiting and (known is None or not known.is_busy):
+                    return rows[0]
+                await asyncio.sleep(0.02)
 
     async def rows(self) -> list[RecordingRow]:
         """The catalog's recordings, read with the archive stopped."""
