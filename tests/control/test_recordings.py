@@ -47,9 +47,9 @@ async def test_a_recording_is_listed_linked_and_deleted(tmp_path: Path, packets:
         assert gap.start_s == pytest.approx(8.0, abs=0.1)
         assert gap.reason == "no media from the encoder"
         (picture,) = (await app.control.recordings.thumbnails(running)).thumbnails
-        status, data, response = await browser.ask("GET", picture.url)
+        status, _, response = await browser.ask("GET", picture.url)
         assert (status, response.content_type) == (200, "image/jpeg")
-        assert "JFIF" in data[:20]
+        assert (response.content_length or 0) > 4000
         status, link, _ = await browser.ask("POST", f"/api/v1/recordings/{running}/link")
         assert status == 200
         address = link["playlist_url"].removeprefix(browser.base)
