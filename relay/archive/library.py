@@ -61,4 +61,8 @@ class Library:
             return self._store.get(f"{row.channel}/{row.id}/{name}")
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            made = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except RuntimeError as error:
+            raise StoreError("the relay is stopping", "stopping") from error  # the threads are gone already
+        return await made
