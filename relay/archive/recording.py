@@ -62,6 +62,7 @@ class Recording:
         self.ended_cleanly = True
         self.is_live = False
         self.is_complete = False
+        self.is_gone = False  # deleted: what still comes through to the store goes at once
         self.playlist = Paper()
         self.manifest = Paper()
 

@@ -35,9 +35,15 @@ class House:
                 if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
                     break
                 await asyncio.sleep(0.02)
+            while not await asyncio.to_thread(self._is_ended, f"{channel}/{rows[0].id}/index.m3u8"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         await self.archive._papers.done()
         assert await self.archive._uploader.drain(20)
         return rows[0]
+
+    def _is_ended(self, playlist: str) -> bool:
+        store = self.archive._store
+        return store.head(playlist) is not None and b"#EXT-X-ENDLIST" in store.get(playlist)
 
     async def rows(self) -> list[RecordingRow]:
         """The catalog's recordings, read with the archive stopped."""

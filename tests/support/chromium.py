@@ -7,9 +7,11 @@ from typing import Any
 
 from aiohttp import web
 
+import relay.web
 from tests.support.process import Processes
 
 CHROMIUM = "/usr/bin/chromium"
+HLS = Path(relay.web.__file__).parent / "static" / "vendor" / "hls.light.min.js"
 _WORDS = (
     "--headless",
     "--no-sandbox",
@@ -21,30 +23,40 @@ _WORDS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--mute-audio",
+    "--disable-web-security",  # the relay allows no other origin's pages to read it, and this page is one
     "--autoplay-policy=no-user-gesture-required",
 )
-_PAGE = """<!doctype html><title>play</title><video muted></video><script>
+_PAGE = """<!doctype html><title>play</title><video muted></video><script src="/hls.js"></script><script>
 const video = document.querySelector("video"), asked = JSON.parse(ASKED);
 const tell = (what) => fetch("/told", {method: "POST", body: JSON.stringify({
   what, time: video.currentTime, duration: String(video.duration), width: video.videoWidth, height: video.videoHeight,
   frames: video.getVideoPlaybackQuality().totalVideoFrames, sound: video.webkitAudioDecodedByteCount,
   seekable: video.seekable.length ? video.seekable.end(0) : 0, seeked,
-  error: video.error ? video.error.message : ""})});
+  errors: [...errors, ...(video.error ? [video.error.message] : [])]})});
 let seeked = null;
+const errors = [];
 video.onerror = () => tell("error");
 video.onended = () => {
   if (asked.seek === null || seeked !== null) { tell("ended"); return; }
   video.onseeked = () => { seeked = video.currentTime; video.play(); };
   video.currentTime = asked.seek;
 };
-video.src = asked.url; video.playbackRate = asked.rate; video.play();
+if (asked.url.includes(".m3u8")) {
+  const hls = new Hls({startPosition: 0});
+  hls.on(Hls.Events.ERROR, (_, data) => { errors.push(data.details); if (data.fatal) tell("error"); });
+  hls.loadSource(asked.url); hls.attachMedia(video);
+} else video.src = asked.url;
+video.playbackRate = asked.rate; video.play();
 </script>"""
 
 
 async def play(
     processes: Processes, folder: Path, url: str, *, rate: float = 4.0, seek: float | None = None, within: float = 90
 ) -> dict[str, Any]:
-    """What the page tells once ``url`` has been played to its end (and again from ``seek`` s on), or could not be."""
+    """What the page tells once ``url`` has been played to its end (and again from ``seek`` s on), or could not be.
+
+    Playlists are played by the console's hls.js from their first segment on, everything else by the browser alone.
+    """
     told: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
     async def page(_: web.Request) -> web.Response:
@@ -56,7 +68,11 @@ async def play(
             told.set_result(json.loads(await request.text()))
         return web.Response()
 
+    async def library(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(HLS)
+
     app = web.Application()
+    app.router.add_get("/hls.js", library)
     app.router.add_get("/", page)
     app.router.add_post("/told", listen)
     runner = web.AppRunner(app, access_log=None)
