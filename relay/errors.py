@@ -17,7 +17,7 @@ class NotFoundError(RelayError):
 
 
 class ConflictError(RelayError):
-    """The name is taken, or the object is busy."""
+    """The name is taken, the object is busy, or what is asked of it cannot be had of it as it is."""
 
 
 class InvalidError(RelayError):

@@ -338,6 +338,7 @@ class Archive:
             self._forget(recording)
 
     def _forget(self, recording: Recording) -> None:
+        recording.is_gone = True
         self._recordings.pop(recording.id, None)
         if self._newest.get(recording.channel) is recording:
             del self._newest[recording.channel]

@@ -175,6 +175,9 @@ class Lines:
         """Bring a file to the store. ``segment``: whose media it is; ``closed_at``: unix seconds, for the delay."""
 
         async def done(size: int) -> None:
+            if recording.is_gone:
+                await self._papers.take_back(file.key)
+                return
             if segment is None:
                 recording.stored_files.add(file.key)
             else:

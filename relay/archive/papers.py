@@ -21,6 +21,7 @@ log = structlog.get_logger("relay.archive")
 
 PLAYLIST_EVERY_S = 4.0
 SEGMENTS_A_SECOND = 200  # a playlist of days is renewed less often than one of minutes
+RETRY_S = 10.0
 
 
 class Papers:
@@ -38,6 +39,8 @@ class Papers:
 
     def renew(self, recording: Recording) -> None:
         """Something changed: at the end the papers follow at once, before that when ``tick`` finds them due."""
+        if recording.is_gone:
+            return
         recording.playlist.due = recording.manifest.due = True
         if recording.is_complete and recording.all_stored:
             self._write(recording, recording.playlist)
@@ -61,6 +64,17 @@ class Papers:
                 self.renew(recording)
                 return True
         return False
+
+    async def take_back(self, key: str) -> None:
+        """Delete an object whose upload was under way while its recording was deleted; goes on until it is gone."""
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._store.delete, key)
+            except StoreError as error:
+                log.warning("deleting goes on later", key=key, error=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def done(self) -> None:
         """Wait until what is being written is with the uploader."""
@@ -88,8 +102,13 @@ class Papers:
         else:
             name, content_type, render = manifest.KEY_NAME, "application/json", self._manifest(recording)
 
+        key = f"{recording.prefix}/{name}"
+
         async def done(_: int) -> None:
             paper.busy = False
+            if recording.is_gone:
+                await self.take_back(key)
+                return
             if paper.due and recording.is_complete and recording.all_stored:
                 self._write(recording, paper)
 
@@ -99,7 +118,8 @@ class Papers:
             log.warning("not written yet", recording=recording.id, name=name, error=str(error))
             paper.busy, paper.due = False, True
             return
-        key = f"{recording.prefix}/{name}"
+        if recording.is_gone:
+            return
         order = recording.ended_at or time.time()
         self._uploader.add(Upload(key, content_type, data=data, order=order, replaces=True, stored=done))
 

@@ -63,6 +63,7 @@ class Recording:
         self.ended_cleanly = True
         self.is_live = False
         self.is_complete = False
+        self.is_gone = False  # deleted: what still comes through to the store goes at once
         self.playlist = Paper()
         self.manifest = Paper()
 
@@ -238,13 +239,11 @@ def _thumbnail(recording: Recording, folder: Path, seq: int, first: Packet | Non
     """A picture of keyframe ``first``; None where there is none, or none can be made. Raises OSError."""
     if first is None or not first.is_keyframe:
         return None
+    recording.thumbnail_ms = at_ms  # also where it fails: the next try is as far away as the next picture
     try:
         data = jpeg(first)
     except MediaError as error:
         log.warning("no thumbnail", recording=recording.id, segment=seq, reason=str(error))
-        data = None
-    recording.thumbnail_ms = at_ms  # also where it failed: the next try is as far away as the next picture
-    if data is None:
         return None
     path = folder / THUMBNAIL.format(seq)
     write_file(path, data)
