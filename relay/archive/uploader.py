@@ -20,7 +20,7 @@ from relay.errors import StoreError
 
 log = structlog.get_logger("relay.archive")
 
-LEAST_WAIT_S, MOST_WAIT_S = 1.0, 30.0  # between attempts while the store is away; of two requests each
+LEAST_WAIT_S, MOST_WAIT_S = 1.0, 10.0  # between attempts while the store is away; of two requests each
 PROVE_EVERY_S = 10.0
 REST_S, MOST_REST_S = 1.0, 300.0  # for one object that fails while others are taken
 

@@ -24,6 +24,9 @@ REGION = "us-east-1"
 class S3Server:
     """One running server. ``settings`` are a relay's, as environment names without ``RELAY_``."""
 
+    errors = (BotoCoreError, ClientError)
+    """What its methods raise where it refuses, or has no such object."""
+
     def __init__(self, processes: Processes, folder: Path, prefix: str) -> None:
         self._processes = processes
         self._folder = folder
