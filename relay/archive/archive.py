@@ -25,6 +25,7 @@ from relay.archive.retention import Policy, Removal, due
 from relay.archive.spool import ClosedPart, Spool
 from relay.archive.stats import ArchiveStats, Durations
 from relay.archive.store import make_store
+from relay.archive.threads import LooseThreads
 from relay.archive.upkeep import Leftover
 from relay.archive.uploader import Uploader
 from relay.config import Settings
@@ -53,7 +54,7 @@ class Archive:
         self._committer = Committer()
         self.stats = stats = ArchiveStats()
         self._threads = threads = ThreadPoolExecutor(2, thread_name_prefix="archive")
-        self._store_threads = ThreadPoolExecutor(2, thread_name_prefix="store")
+        self._store_threads = LooseThreads(2, "store")
         self._uploader = uploader = Uploader(self._store, archive.uploads, stats)
         self.signer = Signer(settings.data_dir / "evidence.key")
         self._papers = papers = Papers(
@@ -132,8 +133,8 @@ class Archive:
         await self._papers.close()
         await self._removal.close()
         await self._lines.close()
-        for pool in (self._threads, self._store_threads):
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._store_threads.shutdown(wait=False, cancel_futures=True)
 
     # --- what others see ------------------------------------------------------------------------------------------
 

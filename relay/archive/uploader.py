@@ -7,7 +7,6 @@ import heapq
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,6 +15,7 @@ import structlog
 
 from relay.archive.stats import ArchiveStats
 from relay.archive.store import Store, check
+from relay.archive.threads import LooseThreads
 from relay.errors import StoreError
 
 log = structlog.get_logger("relay.archive")
@@ -52,7 +52,7 @@ class Uploader:
     def __init__(self, store: Store, workers: int, stats: ArchiveStats) -> None:
         self._store = store
         self._stats = stats
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="uploader")
+        self._threads = LooseThreads(workers, "uploader")
         self._queue: list[tuple[float, int, Upload]] = []  # by age
         self._resting: list[tuple[float, int, Upload]] = []  # by the time (monotonic) at which they are tried again
         self._added = 0
@@ -67,7 +67,9 @@ class Uploader:
         self._troubled: set[Upload] = set()  # failed, and not stored since
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(workers)]
+        self._turns = asyncio.Semaphore(workers)
+        # While one upload is written down as stored, the next is under way.
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(2 * workers)]
         self.last_error = ""
         self._test_error = ""
 
@@ -181,14 +183,15 @@ class Uploader:
 
     async def _upload(self, upload: Upload) -> int | None:
         """One attempt, when its turn has come: the size in bytes, None where it is not stored (yet, or any more)."""
-        while not self._answers.is_set():
-            async with self._probe:
-                if not self._answers.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._answers.wait(), max(0.0, self._next_probe - time.monotonic()))
-                if not self._answers.is_set():
-                    return await self._attempt(upload, is_probe=True)
-        return await self._attempt(upload)
+        async with self._turns:
+            while not self._answers.is_set():
+                async with self._probe:
+                    if not self._answers.is_set():
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self._answers.wait(), max(0.0, self._next_probe - time.monotonic()))
+                    if not self._answers.is_set():
+                        return await self._attempt(upload, is_probe=True)
+            return await self._attempt(upload)
 
     async def _attempt(self, upload: Upload, *, is_probe: bool = False) -> int | None:
         if upload.unwanted:

@@ -11,7 +11,7 @@ from tests.support.s3 import S3Server, serve
 
 
 async def run(bench: Bench) -> None:
-    keep_s = bench.times(150, 6)
+    keep_s = bench.times(150, 5)
     async with serve(bench.processes, bench.folder) as server:
         settings = {**server.settings, "ARCHIVE__SEGMENT_S": 1, "ARCHIVE__KEEP_AFTER_UPLOAD_S": keep_s}
         relay = Relay(bench.processes, bench.folder / "relay", **settings)
@@ -22,7 +22,9 @@ async def run(bench: Bench) -> None:
             await asyncio.sleep(bench.times(20, 0))
         await events.stored()
         before = await asyncio.to_thread(server.keys)
-        lost = await asyncio.to_thread(_lose, server, relay.data / "spool", keep_s * 0.8)
+        lost = await asyncio.to_thread(
+            _lose, server, relay.data / "spool", keep_s * 0.5 if bench.quick else keep_s * 0.8
+        )
         wrong = len(await events.wrong(server))
         bench.figure("objects deleted behind the relay's back", f"{len(lost)} of {len(before)}", "> 0", wrong > 0)
         started = time.monotonic()
