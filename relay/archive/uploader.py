@@ -39,7 +39,7 @@ class Upload:
     replaces: bool = False  # an object that changes, such as a playlist
     stored: Callable[[int], Awaitable[None]] | None = None  # told the size in bytes
     unwanted: bool = False
-    failures: int = 0  # while others were stored
+    failures: int = 0  # of this one, while others were stored
     failed_at: int = -1  # how many others had been stored when it last failed
 
 
@@ -85,10 +85,12 @@ class Uploader:
         for upload in self._all():
             upload.unwanted = upload.unwanted or upload.key.startswith(prefix)
             if upload.unwanted:
-                self._troubled.discard(upload)
+                self._no_trouble(upload)
         for heap in (self._queue, self._resting):
             heap[:] = [item for item in heap if not item[2].unwanted]
             heapq.heapify(heap)
+        if not self.waiting:
+            self._idle.set()
 
     @property
     def waiting(self) -> int:
@@ -195,12 +197,14 @@ class Uploader:
 
     async def _attempt(self, upload: Upload, *, is_probe: bool = False) -> int | None:
         if upload.unwanted:
+            self._no_trouble(upload)
             return None
         try:
             size = await asyncio.get_running_loop().run_in_executor(self._threads, _put, self._store, upload)
         except FileNotFoundError:
             self._stats.segments["missing"] += 1
             log.error("nothing to upload: the file is gone", key=upload.key)
+            self._no_trouble(upload)
             return None
         except Exception as error:  # noqa: BLE001 - whatever it is: the object waits, and others go on
             self._failed(upload, error, is_probe=is_probe)
@@ -211,10 +215,14 @@ class Uploader:
         self._probes = 0
         self._stored += 1
         upload.failures = 0
+        self._no_trouble(upload)
+        return size
+
+    def _no_trouble(self, upload: Upload) -> None:
+        """Nothing is wrong with this one (any more)."""
         self._troubled.discard(upload)
         if not self._troubled:
             self.last_error = ""
-        return size
 
     def _failed(self, upload: Upload, error: Exception, *, is_probe: bool) -> None:
         """Nobody begins another attempt until one under way succeeds, or it is time to ask the store again."""

@@ -35,9 +35,12 @@ class House:
                 if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
                     break
                 await asyncio.sleep(0.02)
-        await self.archive._papers.done()
-        assert await self.archive._uploader.drain(20)
-        return rows[0]
+        recording = self.archive._recordings.get(rows[0].id)
+        async with asyncio.timeout(40):
+            while True:
+                if not self.archive._uploader.waiting and (recording is None or not recording.is_busy):
+                    return rows[0]
+                await asyncio.sleep(0.02)
 
     async def rows(self) -> list[RecordingRow]:
         """The catalog's recordings, read with the archive stopped."""

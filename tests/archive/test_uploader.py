@@ -157,6 +157,17 @@ async def test_what_is_forgotten_is_not_stored(uploader: Uploader, tmp_path: Pat
     assert uploader.error == ""
 
 
+async def test_nothing_waits_once_all_is_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_text("in the way")
+    uploader = Uploader(FileStore(tmp_path / "archive"), 1, ArchiveStats())
+    uploader.add(upload(tmp_path, 0, 1.0, Told()))
+    await until(lambda: uploader.error)
+    uploader.forget("talk/")
+    assert await uploader.drain(20)
+    assert (uploader.error, uploader.waiting) == ("", 0)
+    await uploader.close()
+
+
 async def test_the_read_back_test_is_repeated_until_it_passes(
     uploader: Uploader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
