@@ -24,12 +24,13 @@ from relay.archive.retention import Policy, Removal, due
 from relay.archive.signing import KEY_FILE, Signer
 from relay.archive.spool import ClosedPart, Spool
 from relay.archive.stats import ArchiveStats, Durations
-from relay.archive.store import check, make_store
+from relay.archive.store import make_store
+from relay.archive.threads import LooseThreads
 from relay.archive.upkeep import Leftover
 from relay.archive.uploader import Uploader
 from relay.config import Settings
 from relay.database import GapRow, RecordingRow, RecordingsRepo
-from relay.errors import ConflictError, NotFoundError, StoreError
+from relay.errors import ConflictError, NotFoundError
 from relay.hub import Hub, Stream
 
 log = structlog.get_logger("relay.archive")
@@ -53,7 +54,7 @@ class Archive:
         self._committer = Committer()
         self.stats = stats = ArchiveStats()
         self._threads = threads = ThreadPoolExecutor(2, thread_name_prefix="archive")
-        self._store_threads = ThreadPoolExecutor(2, thread_name_prefix="store")
+        self._store_threads = LooseThreads(2, "store")
         self._uploader = uploader = Uploader(self._store, archive.uploads, stats)
         self.signer = Signer(settings.data_dir / KEY_FILE)
         self._papers = papers = Papers(
@@ -80,7 +81,6 @@ class Archive:
         self.disk.evict = self._evict
         self.disk.resumed = self._record_the_unrecorded
         self._tasks: set[asyncio.Task[None]] = set()
-        self._store_error = ""
         self._closing = False
         hub.listen(self)
 
@@ -102,7 +102,7 @@ class Archive:
             await self._take_up(leftover, known.pop(leftover.id, None), leftover is newest[leftover.channel])
         for row in known.values():
             await self._take_up(Leftover(self._spool.folder(row.channel, row.id)), row, newest=False)
-        self._spawn(self._check())
+        self._spawn(self._uploader.prove())
         self._spawn(self._every(SWEEP_S, self._sweep))
         self._spawn(self._every(RETENTION_S, self._retain))
         self._spawn(self._every(LOOK_EVERY_S, self.disk.check))
@@ -133,8 +133,8 @@ class Archive:
         await self._papers.close()
         await self._removal.close()
         await self._lines.close()
-        for pool in (self._threads, self._store_threads):
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._store_threads.shutdown(wait=False, cancel_futures=True)
 
     # --- what others see ------------------------------------------------------------------------------------------
 
@@ -146,9 +146,8 @@ class Archive:
         found += self.disk.problems()
         if self._lines.catalog_error:
             found.append(f"the database fails: {self._lines.catalog_error}")
-        error = self._uploader.last_error or self._store_error
-        if error:
-            found.append(f"the object store fails: {error}")
+        if self._uploader.error:
+            found.append(f"the object store fails: {self._uploader.error}")
         elif self.oldest_unstored_s() > LATE_S:
             found.append(f"segments wait for the object store, the oldest for {self.oldest_unstored_s():.0f} s")
         return found
@@ -351,22 +350,11 @@ class Archive:
     async def _evict(self, wanted: int) -> int:
         return await self._eviction.free(list(self._recordings.values()), wanted)
 
-    async def _check(self) -> None:
-        """Is the store what it says it is? Said at once, not when the first segment fails."""
-        try:
-            await self._lines.in_thread(check, self._store)
-            await self._lines.in_thread(self._store.clean_up)
-        except StoreError as error:
-            self._store_error = str(error)
-            self.stats.store_errors[error.kind] += 1
-            log.error("the object store does not pass its read-back test", error=str(error))
-        else:
-            log.info("object store ready", store=self._store.where)
-
     async def _sweep(self) -> None:
         """Counts and clears the spool, renews papers, forgets finished recordings."""
         recordings = list(self._recordings.values())
-        await self._eviction.sweep(recordings, self._archive_settings.keep_after_upload_s)
+        keep_s = self._archive_settings.keep_after_upload_s
+        await self._eviction.sweep(recordings, keep_s, ask=not self._uploader.is_failing)
         for recording in recordings:
             self._papers.tick(recording)
             idle = not recording.is_busy and not recording.is_live and not self._lines.is_busy(recording)

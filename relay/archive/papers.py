@@ -20,6 +20,7 @@ from relay.errors import StoreError
 log = structlog.get_logger("relay.archive")
 
 PLAYLIST_EVERY_S = 4.0
+BACKLOG_EVERY_S = 60.0
 SEGMENTS_A_SECOND = 200  # a playlist of days is renewed less often than one of minutes
 RETRY_S = 10.0
 
@@ -49,7 +50,9 @@ class Papers:
     def tick(self, recording: Recording) -> None:
         """Write what has been due long enough."""
         now = time.monotonic()
-        every_s = max(PLAYLIST_EVERY_S, len(recording.segments) / SEGMENTS_A_SECOND)
+        # One that is complete waits for its last segments; its papers follow them at once.
+        least_s = BACKLOG_EVERY_S if recording.is_complete and not recording.all_stored else PLAYLIST_EVERY_S
+        every_s = max(least_s, len(recording.segments) / SEGMENTS_A_SECOND)
         if recording.playlist.due and now - recording.playlist.written_at >= every_s:
             self._write(recording, recording.playlist)
         if recording.manifest.due and now - recording.manifest.written_at >= self._manifest_every_s:

@@ -3,6 +3,9 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
+from relay.archive import eviction as module
 from relay.database import RecordingRow
 from relay.media import Packet
 from tests.archive.house import House
@@ -64,6 +67,23 @@ async def test_while_the_store_is_away_nothing_goes(house: House, packets: list[
     assert sorted(path.name for path in spool.iterdir()) == before
     root.unlink()
     shutil.move(root.with_name("away"), root)
+
+
+async def test_the_store_is_asked_about_so_many_files_at_a_time(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, spool, _ = await record(house, packets)
+    before = len(list(spool.glob("*.m4s")))
+    recordings = list(house.archive._recordings.values())
+    await house.archive._eviction.sweep(recordings, -1, ask=False)
+    assert len(list(spool.glob("*.m4s"))) == before, "a store that is away is not asked"
+    monkeypatch.setattr(module, "LOOKS_A_SWEEP", 2)
+    for gone in range(2, before + 1, 2):
+        await sweep(house, -1)
+        assert len(list(spool.glob("*.m4s"))) == before - gone
+    monkeypatch.setattr(module, "LOOKS_A_SWEEP", 200)
+    await sweep(house, -1)
+    assert not spool.exists()
 
 
 async def test_short_of_space_the_oldest_copies_go_at_once(house: House, packets: list[Packet]) -> None:

@@ -86,3 +86,20 @@ async def test_what_is_kept_as_flv_is_in_the_manifest_without_an_init_segment(
     assert verdict.manifest is not None
     assert verdict.manifest.inits == {}
     assert {segment.object_key[-8:] for segment in verdict.manifest.segments} == {".raw.flv"}
+
+
+async def test_one_that_waits_for_its_last_segments_has_its_playlist_renewed_seldom(
+    house: House, packets: list[Packet]
+) -> None:
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    recording = house.archive._recordings[row.id]
+    recording.stored.discard(0)
+    recording.playlist.due = True
+    recording.playlist.written_at -= module.PLAYLIST_EVERY_S + 1
+    house.archive._papers.tick(recording)
+    assert recording.playlist.due
+    recording.playlist.written_at -= module.BACKLOG_EVERY_S
+    house.archive._papers.tick(recording)
+    assert not recording.playlist.due
+    recording.stored.add(0)

@@ -29,8 +29,8 @@ FORBIDDEN = {
     "supervise": {"threading"} | _IO | _HEAVY,
 }
 HOMES = {
-    "boto3": ("archive/store.py",),
-    "botocore": ("archive/store.py",),
+    "boto3": ("archive/s3.py",),
+    "botocore": ("archive/s3.py",),
     "sqlalchemy": ("database/",),
     "alembic": ("database/",),
     "av": ("archive/packager.py", "archive/thumbnails.py", "cli/recordings.py"),
