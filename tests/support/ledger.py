@@ -123,11 +123,16 @@ class Encoder:
     position: int = 0
 
     async def publish(self, speed: float, for_ms: int | None = None) -> None:
-        """Connect and send at ``speed`` × real time: ``for_ms`` of media, then goodbye; or until the server is gone."""
+        """Connect and send at ``speed`` × real time: ``for_ms`` of media, then goodbye; or until the server is gone.
+
+        Nothing is done where nothing is left to send.
+        """
+        tags = self._next()
+        if not tags:
+            return
         publisher = Publisher(self.url)
         attempt = Attempt(publisher.sent.items, publisher.ends)
         self.attempts.append(attempt)
-        tags = self._next()
         try:
             await publisher.open()
             until_ms = None if for_ms is None else tags[0][1] + for_ms
@@ -144,11 +149,13 @@ class Encoder:
         return [tag for tag in self.tags[:3] if tag[0] == SCRIPT or tag[2][1] == 0]
 
     def _next(self) -> list[Tag]:
-        """What is to be sent now: from the next keyframe on."""
+        """What is to be sent now: from the next keyframe on; empty at the end."""
         if self.position == 0:
             self.position = len(self._headers())
-        while not _is_keyframe(self.tags[self.position]):
+        while self.position < len(self.tags) and not _is_keyframe(self.tags[self.position]):
             self.position += 1
+        if self.position == len(self.tags):
+            return []
         stamp = self.tags[self.position][1]
         return [*((type_id, stamp, body) for type_id, _, body in self._headers()), *self.tags[self.position :]]
 
