@@ -104,7 +104,8 @@ class Parts:
         self.disk_error = f"{error.strerror or error} ({part.folder})"
         log.error("spool part failed", channel=part.info.channel, recording=part.info.recording, error=str(error))
         if part.committed_length:
-            self._replace(part, chunks + part.pending)
+            self._committer.leave_out(part)  # it may have got more meanwhile, or its end
+            self._replace(part, chunks + part.take_out())
         else:
             part.put_back(chunks)
         if self._retry is None:
