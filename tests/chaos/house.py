@@ -1,4 +1,4 @@
-"""House: a real relay on one data directory that is killed and started again, and its recordings once they are whole."""
+"""House: a real relay on one data directory, killed and started again, and its recordings once they are whole."""
 
 import asyncio
 import time
@@ -15,6 +15,7 @@ from tests.support.recording import Recording, read_folder
 from tests.support.relay import Relay
 
 MINUTE = clips.Clip("minute", clips.H264_B.video, clips.H264_B.audio, seconds=60)
+WITHIN_S = 60.0
 
 
 @dataclass
@@ -32,7 +33,9 @@ class Findings:
     def show(self, bench: Bench) -> None:
         """The promises every kill must keep, as figures."""
         verdict = self.verdict
-        bench.figure("recordings compared, messages sent", f"{self.recordings}, {verdict.sent}", "> 0", verdict.sent > 0)
+        bench.figure(
+            "recordings compared, messages sent", f"{self.recordings}, {verdict.sent}", "> 0", verdict.sent > 0
+        )
         bench.figure("messages acknowledged", verdict.acknowledged, "> 0", verdict.acknowledged > 0)
         bench.figure("acknowledged messages lost", verdict.lost, "0", verdict.lost == 0)
         bench.figure("duplicates", verdict.duplicates, "0", verdict.duplicates == 0)
@@ -71,12 +74,14 @@ class House:
         """Where the store has it."""
         return self.relay.data / "archive" / shown["channel"] / shown["id"]
 
-    async def whole(self, channel: str, within: float = 60.0) -> list[tuple[dict[str, Any], Recording]]:
-        """The channel's recordings once all are complete, stored, and their playlists end."""
-        until = time.monotonic() + within
+    async def whole(self, channel: str, *, some: bool = False) -> list[tuple[dict[str, Any], Recording]]:
+        """The channel's recordings (with ``some``: at least one) once all are complete and in the store in full."""
+        until = time.monotonic() + WITHIN_S
         while True:
             shown = await self.recordings(channel)
-            if all(item["state"] == "complete" and item["segments_stored"] == item["segments"] for item in shown):
+            if (shown or not some) and all(
+                item["state"] == "complete" and item["segments_stored"] == item["segments"] for item in shown
+            ):
                 try:
                     found = [(item, read_folder(self.stored(item))) for item in shown]
                 except FileNotFoundError:
@@ -85,7 +90,9 @@ class House:
                     "#EXT-X-ENDLIST" in kept.playlist and len(kept.parts) == item["segments"] for item, kept in found
                 ):
                     return found
-            assert time.monotonic() < until, f"{channel} is not whole after {within} s: {shown}\n{self.relay.log[-4000:]}"
+            assert time.monotonic() < until, (
+                f"{channel} is not whole after {WITHIN_S} s: {shown}\n{self.relay.log[-4000:]}"
+            )
             await asyncio.sleep(0.1)
 
     async def compare(self, channel: str, attempts: list[Attempt], *, probed: int = 2) -> Listing:

@@ -115,7 +115,7 @@ def _last(there: Sequence[bool]) -> int:
 
 @dataclass
 class Encoder:
-    """Sends ``tags`` (an FLV file's with picture and sound) once, over as many connections as it takes, each going on at a keyframe."""
+    """Sends ``tags`` (an FLV file's, picture and sound) once, over any number of connections, each from a keyframe."""
 
     url: str
     tags: list[Tag]
