@@ -28,7 +28,7 @@ class Publisher:
     """One publishing connection. ``sent`` lists what went out, ``acknowledged`` the server's last number.
 
     ``ends`` has, for each access unit sent, the bytes behind the handshake up to its end, which is what an
-    Acknowledgement counts, and when it was written (monotonic seconds).
+    Acknowledgement counts, and when it was written (monotonic seconds); ``told`` the same of Acknowledgements.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Publisher:
         self.ended: str | None = None
         self.bytes_sent = 0
         self.ends: list[tuple[int, float]] = []
+        self.told: list[tuple[int, float]] = []
         self._position = -_HANDSHAKE_BYTES
         parts = urlsplit(url)
         app, _, name = parts.path.lstrip("/").rpartition("/")
@@ -188,6 +189,7 @@ class Publisher:
                             self.ended = f"{event.code}: {event.description}"
                         case Acknowledged():
                             self.acknowledged = event.sequence
+                            self.told.append((event.sequence, time.monotonic()))
                 self._flush()
                 if self.ended is not None:
                     break
