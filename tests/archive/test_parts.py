@@ -188,3 +188,42 @@ async def test_a_directory_that_cannot_be_synced_costs_nothing(
     first = [1, 2, 3, 4, 5] if with_packets else [1, 2, 3]
     assert [held(part) for part in reader.parts] == [first, [6, 7]]
     assert reader.seqs[-1] == 7
+
+
+@pytest.mark.parametrize("committed", [0, 3])
+async def test_a_later_part_waits_for_an_earlier_one_that_failed(
+    tmp_path: Path, committer: Committer, monkeypatch: pytest.MonkeyPatch, committed: int
+) -> None:
+    """It would be told as on disk, with all before it, which is not."""
+    monkeypatch.setattr(module, "RETRY_S", 0.2)
+    failing = threading.Event()
+    real = os.fdatasync
+
+    def slow_and_failing(fd: int) -> None:
+        if not failing.is_set():
+            failing.set()
+            time.sleep(0.2)
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 0, lambda: 0.0)
+    parts.open(info(20, 1), (None, None))
+    if committed:
+        fill(parts, 1, committed)
+        await committer.drain()
+    monkeypatch.setattr(os, "fdatasync", slow_and_failing)
+    fill(parts, committed + 1, 6)
+    parts.end(140)
+    parts.open(info(140, 7), (None, None))
+    fill(parts, 7, 8)
+    await until(failing.is_set)
+    fill(parts, 9, 9)
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    assert reader.seqs == sorted(reader.seqs)
+    assert [held(part) for part in reader.parts if held(part)][-2:] == [
+        list(range(committed + 1, 7)),
+        [7, 8, 9],
+    ]
+    assert [part.info.seq for part in reader.parts] == list(range(len(reader.parts)))
