@@ -73,7 +73,7 @@ async def _for_good(bench: Bench, house: House, channel: str) -> int:
     await injection.failures(1)
     await asyncio.sleep(1.0)  # an Acknowledgement of what was synced before may be on its way
     told = len(publisher.told)
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(bench.times(5, 2))
     more = len(publisher.told) - told
     bench.figure("Acknowledgements while nothing can be synced", more, "0", more == 0)
     try:
@@ -97,7 +97,7 @@ async def _stalls(bench: Bench, house: House) -> None:
     """Two seconds for each sync: the loop does not notice, and nothing is acknowledged that is not on disk."""
     names = [f"slow{number}" for number in range(SLOW)]
     publishers = [await _publish(house, name) for name in names]
-    seconds = bench.times(20, 6)
+    seconds = bench.times(20, 4)
     usual_s = await _lag_p99(house, seconds / 2)
     injection = await attach(bench, house.relay, STALL)
     lag_s = await _lag_p99(house, seconds)
