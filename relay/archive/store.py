@@ -64,6 +64,7 @@ class FileStore:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self.where = f"file:{self._root}"
+        self._unfinished = f".{os.urandom(4).hex()}.tmp"  # how the names of our files end before they are whole
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
@@ -75,7 +76,7 @@ class FileStore:
         path = self._path(key)
         if not replace and path.exists():
             return
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}{self._unfinished}")
         try:
             self._make_directories(path.parent)
             with open(temporary, "wb") as file:
@@ -122,18 +123,24 @@ class FileStore:
                 yield StoredObject(key, path.stat().st_size)
 
     def clean_up(self) -> int:
-        return 0
+        left = [path for path in self._root.rglob(".*.tmp") if not path.name.endswith(self._unfinished)]
+        for path in left:
+            self._remove(path)
+        return len(left)
 
     def delete(self, key: str) -> None:
+        self._remove(self._path(key))
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file, and the folders it leaves empty."""
         try:
-            path = self._path(key)
             path.unlink(missing_ok=True)
             while (path := path.parent) != self._root and not any(path.iterdir()):
                 path.rmdir()
         except FileNotFoundError:
             return  # its folder is gone as well
         except OSError as error:
-            raise StoreError(f"cannot delete {key}: {error.strerror}", "disk") from error
+            raise StoreError(f"cannot delete {path}: {error.strerror}", "disk") from error
 
 
 class S3Store:

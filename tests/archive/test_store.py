@@ -1,6 +1,7 @@
 """Both stores through one set of tests, the S3 one against a real server; then what only one of them can do."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -117,3 +118,26 @@ def test_a_directory_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -> N
 def test_a_directory_store_is_below_the_data_directory(tmp_path: Path) -> None:
     store = make_store(Settings(data_dir=tmp_path))
     assert store.where == f"file:{(tmp_path / 'archive').resolve()}"
+
+
+def test_what_a_crash_left_half_written_goes_at_the_next_start(tmp_path: Path) -> None:
+    crashed, store = FileStore(tmp_path / "store"), FileStore(tmp_path / "store")
+    for owner in (crashed, store):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "replace", interrupted)
+            owner.put(f"talk/r1/{id(owner)}.m4s", b"half", "video/iso.segment")
+    store.put("talk/r2/000000.m4s", b"whole", "video/iso.segment")
+    assert store.clean_up() == 1
+    (own,) = (path for path in (tmp_path / "store" / "talk" / "r1").iterdir())
+    assert str(id(store)) in own.name, "what is being written stays"
+    own.unlink()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", interrupted)
+        crashed.put("talk/r1/000001.m4s", b"half", "video/iso.segment")
+    assert store.clean_up() == 1
+    assert [path.name for path in (tmp_path / "store" / "talk").iterdir()] == ["r2"]
+    assert store.get("talk/r2/000000.m4s") == b"whole"
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
