@@ -123,7 +123,10 @@ class FileStore:
                 yield StoredObject(key, path.stat().st_size)
 
     def clean_up(self) -> int:
-        left = [path for path in self._root.rglob(".*.tmp") if not path.name.endswith(self._unfinished)]
+        try:
+            left = [path for path in self._root.rglob(".*.tmp") if not path.name.endswith(self._unfinished)]
+        except OSError as error:
+            raise StoreError(f"cannot look through {self._root}: {error.strerror}", "disk") from error
         for path in left:
             self._remove(path)
         return len(left)

@@ -123,21 +123,25 @@ def test_a_directory_store_is_below_the_data_directory(tmp_path: Path) -> None:
 def test_what_a_crash_left_half_written_goes_at_the_next_start(tmp_path: Path) -> None:
     crashed, store = FileStore(tmp_path / "store"), FileStore(tmp_path / "store")
     for owner in (crashed, store):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(os, "replace", interrupted)
-            owner.put(f"talk/r1/{id(owner)}.m4s", b"half", "video/iso.segment")
+        cut_off(owner, f"talk/r1/{id(owner)}.m4s")
     store.put("talk/r2/000000.m4s", b"whole", "video/iso.segment")
     assert store.clean_up() == 1
     (own,) = (path for path in (tmp_path / "store" / "talk" / "r1").iterdir())
     assert str(id(store)) in own.name, "what is being written stays"
     own.unlink()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", interrupted)
-        crashed.put("talk/r1/000001.m4s", b"half", "video/iso.segment")
+    cut_off(crashed, "talk/r1/000001.m4s")
     assert store.clean_up() == 1
     assert [path.name for path in (tmp_path / "store" / "talk").iterdir()] == ["r2"]
     assert store.get("talk/r2/000000.m4s") == b"whole"
 
 
-def interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
+def cut_off(store: FileStore, key: str) -> None:
+    """Leave the object as a crash would: written, and without its name."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.put(key, b"half", "video/iso.segment")

@@ -17,6 +17,7 @@ from tests.support.relay import ApiError
 
 SPEED = 4.0
 BACK_MS = 5000  # of media, before goodbye
+RETURNING = ("catalog: gap", "catalog: complete")  # needs an encoder that comes back
 AT_START = 0.3  # so often the point is armed before the start, so that recovery itself is killed
 
 
@@ -35,6 +36,7 @@ class Lives:
     over: list[tuple[str, Encoder]] = field(default_factory=list)
     compared: list[tuple[str, Encoder]] = field(default_factory=list)
     deleted: list[tuple[str, Encoder, dict[str, Any]]] = field(default_factory=list)
+    sending: list[asyncio.Task[None]] = field(default_factory=list)
     number: int = 0
     kills: int = 0
     at_start: int = 0
@@ -44,25 +46,27 @@ class Lives:
     async def live(self, step: str, when: str) -> None:
         """Start, work, and die at the point."""
         relay = self.house.relay
+        if step in RETURNING and not self.cut:
+            await self.live("fdatasync", "after")
         self.number += 1
         early = self.chance.random() < AT_START and bool(self.deleted if step in launch.DELETING else self.cut)
         count = 1 if early else self.chance.randint(1, launch.STEPS[step].most)
         relay.command = (sys.executable, Path(launch.__file__), step, when, str(count), self.arm)
         if early:
             self.arm.touch()
-        sending: list[asyncio.Task[None]] = []
+        self.sending = []
         if not await self._started():
             self.at_start += 1
         else:
             if not early:
                 await self.settle()
             try:
-                sending = await self._work(step)
+                await self._work(step)
             except (ApiError, OSError):
                 assert early, f"{step}: {relay.log[-4000:]}"  # it died meanwhile, and what was asked is not done
                 self.at_start += 1
         await self._dead(f"{when} {step}")
-        await asyncio.gather(*sending)
+        await asyncio.gather(*self.sending)
         self.arm.unlink(missing_ok=True)
 
     async def _started(self) -> bool:
@@ -76,16 +80,18 @@ class Lives:
             return False
         return True
 
-    async def _work(self, step: str) -> list[asyncio.Task[None]]:
+    async def _work(self, step: str) -> None:
         """Encoders that came back, a new one, and a recording to delete where that is the point."""
         name = f"life{self.number}"
         encoder = await self.house.encoder(name)
-        back, self.cut = self.cut, [(name, encoder)]
-        self.over += back
-        sending = [asyncio.create_task(encoder.publish(SPEED))]
-        sending += [asyncio.create_task(other.publish(SPEED, BACK_MS)) for _, other in back]
         if step in launch.DELETING and not self.compared:
             await self._record()
+        if launch.STEPS[step].most == 1:
+            self.arm.touch()  # it may come at once, and not again
+        back, self.cut = self.cut, [(name, encoder)]
+        self.over += back
+        self.sending = [asyncio.create_task(encoder.publish(SPEED))]
+        self.sending += [asyncio.create_task(other.publish(SPEED, BACK_MS)) for _, other in back]
         await asyncio.sleep(self.chance.uniform(0, 0.5))
         self.arm.touch()
         if step in launch.DELETING and self.compared:
@@ -96,7 +102,6 @@ class Lives:
                     await self.house.relay.api("DELETE", f"/recordings/{shown['id']}")
                 except OSError:
                     break  # it died before it could answer
-        return sending
 
     async def _record(self) -> None:
         """A recording that may be deleted."""
