@@ -56,8 +56,8 @@ async def _now_and_again(bench: Bench, house: House, channel: str) -> int:
     injection = await attach(bench, house.relay, f"{FAIL}:when=2+4")
     await injection.failures(bench.times(6, 2))
     await injection.end()
-    counted = (await house.relay.metrics())["relay_archive_spool_errors_total"] - before
     await _goodbye(publisher, sending)
+    counted = (await house.relay.metrics())["relay_archive_spool_errors_total"] - before
     failed = sum(not sync.worked for sync in injection.syncs())
     again = injection.synced_after_failure()
     bench.figure("syncs that failed, commits counted as refused", f"{failed}, {counted:.0f}", "≥", counted >= failed)
@@ -113,7 +113,7 @@ async def _stalls(bench: Bench, house: House) -> None:
     bench.figure("syncs that stalled", shown, "> 1, 2 s", len(slow) > 1 and min(slow) > 1.9)
     bench.figure("acknowledged before it was on disk", early, "0", early == 0)
     # A machine that others keep busy makes timers late by itself; a loop that waits for the disk is seconds late.
-    most_ms = bench.times(20, 250)
+    most_ms = bench.times(20, 1000)
     shown = f"{lag_s * 1000:.0f} ms ({usual_s * 1000:.0f} ms before)"
     good = lag_s <= max(most_ms / 1000, usual_s)
     bench.figure("loop lag p99 while the disk stalls", shown, f"≤ {most_ms} ms, or as before", good)
