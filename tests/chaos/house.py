@@ -11,7 +11,7 @@ from tests.support import clips
 from tests.support.ledger import Attempt, Encoder, Tag, Verdict, judge, untold_ms
 from tests.support.listing import Listing, tags
 from tests.support.probe import probe
-from tests.support.recording import Recording, read_folder
+from tests.support.recording import Part, Recording, read_folder
 from tests.support.relay import Relay
 
 MINUTE = clips.Clip("minute", clips.H264_B.video, clips.H264_B.audio, seconds=60)
@@ -108,6 +108,11 @@ class House:
         for shown, kept in found:
             findings.untold_ms = max(findings.untold_ms, untold_ms(kept, shown["gap_s"]))
             for part in (kept.parts[0], kept.parts[-1])[:probed]:
+                if not _starts_with_keyframe(part):
+                    # Nothing can be decoded from here by itself; the playlist must say so.
+                    if "#EXT-X-INDEPENDENT-SEGMENTS" in kept.playlist:
+                        findings.unplayable.append(f"{channel} {part.name}: starts without a keyframe, not flagged")
+                    continue
                 findings.probed += 1
                 path = self.bench.folder / "probed.mp4"
                 path.write_bytes(part.init + part.data)
@@ -118,3 +123,8 @@ class House:
         if verdict.violations:
             findings.wrong.append(f"{channel}: {verdict}")
         return got
+
+
+def _starts_with_keyframe(part: Part) -> bool:
+    items = Recording("", [part]).listing()
+    return all(track[0].is_keyframe for track in (items.track("video"), items.track("audio")) if track)

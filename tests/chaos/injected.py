@@ -14,6 +14,7 @@ from tests.support.process import Process, Processes
 from tests.support.publisher import Publisher
 from tests.support.relay import Relay
 
+_MADE = re.compile(r"[\d.]+ openat\(.*\"([^\"]+)\", [A-Z_|]*O_EXCL.* = \d")
 _SYNC = re.compile(r"([\d.]+) (fdatasync|fsync)\(\d+<([^>]+)>\) += (-?\d+).*<([\d.]+)>")
 
 
@@ -36,7 +37,7 @@ class Injection:
         self._output = output
         options = [word for option in words for word in ("-e", option)]
         self._strace = processes.start(
-            "strace", "-ttt", "-T", "-y", "-e", "trace=fdatasync,fsync", *options,
+            "strace", "-ttt", "-T", "-y", "-e", "trace=fdatasync,fsync,openat", *options,
             "-o", output, "-p", str(thread),
         )  # fmt: skip
 
@@ -62,22 +63,28 @@ class Injection:
         """What there was so far, in order."""
         offset = time.time() - time.monotonic()
         found = []
-        for line in self._output.read_text("utf-8").splitlines() if self._output.exists() else ():
+        for line in self._lines():
             match = _SYNC.match(line)
             if match:
                 began = float(match[1]) - offset
                 found.append(Sync(Path(match[3]), match[2], began, began + float(match[5]), match[4] == "0"))
         return found
 
+    def _lines(self) -> list[str]:
+        return self._output.read_text("utf-8").splitlines() if self._output.exists() else []
+
     def synced_after_failure(self) -> list[str]:
-        """Files that were synced again after a sync of theirs had failed."""
-        failed: set[Path] = set()
+        """Files that were synced again after a sync of theirs had failed; one made anew is another file."""
+        failed: set[str] = set()
         again = []
-        for sync in self.syncs():
-            if sync.path in failed:
-                again.append(sync.path.name)
-            if not sync.worked:
-                failed.add(sync.path)
+        for line in self._lines():
+            made, sync = _MADE.match(line), _SYNC.match(line)
+            if made:
+                failed.discard(made[1])
+            elif sync and sync[3] in failed:
+                again.append(sync[3])
+            elif sync and sync[4] != "0":
+                failed.add(sync[3])
         return again
 
 

@@ -43,11 +43,11 @@ class Lives:
     unreached: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # of recordings deleted
 
-    async def live(self, step: str, when: str) -> None:
+    async def live(self, step: str, when: str, speed: float = SPEED) -> None:
         """Start, work, and die at the point."""
         relay = self.house.relay
-        if step in RETURNING and not self.cut:
-            await self.live("fdatasync", "after")
+        if step in RETURNING:
+            await self.live("fdatasync", "after", 1.0)  # faster media would reach beyond the gap
         self.number += 1
         early = self.chance.random() < AT_START and bool(self.deleted if step in launch.DELETING else self.cut)
         count = 1 if early else self.chance.randint(1, launch.STEPS[step].most)
@@ -61,7 +61,7 @@ class Lives:
             if not early:
                 await self.settle()
             try:
-                await self._work(step)
+                await self._work(step, speed)
             except (ApiError, OSError):
                 assert early, f"{step}: {relay.log[-4000:]}"  # it died meanwhile, and what was asked is not done
                 self.at_start += 1
@@ -80,7 +80,7 @@ class Lives:
             return False
         return True
 
-    async def _work(self, step: str) -> None:
+    async def _work(self, step: str, speed: float) -> None:
         """Encoders that came back, a new one, and a recording to delete where that is the point."""
         name = f"life{self.number}"
         encoder = await self.house.encoder(name)
@@ -90,7 +90,7 @@ class Lives:
             self.arm.touch()  # it may come at once, and not again
         back, self.cut = self.cut, [(name, encoder)]
         self.over += back
-        self.sending = [asyncio.create_task(encoder.publish(SPEED))]
+        self.sending = [asyncio.create_task(encoder.publish(speed))]
         self.sending += [asyncio.create_task(other.publish(SPEED, BACK_MS)) for _, other in back]
         await asyncio.sleep(self.chance.uniform(0, 0.5))
         self.arm.touch()
@@ -129,7 +129,8 @@ class Lives:
         over, self.over = self.over, []
         for channel, encoder in over:
             await self.house.compare(channel, encoder.attempts)
-            self.compared.append((channel, encoder))
+            if await self.house.recordings(channel):
+                self.compared.append((channel, encoder))
         deleted, self.deleted = self.deleted, []
         for channel, encoder, shown in deleted:
             if await self._gone(shown):
