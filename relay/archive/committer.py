@@ -101,6 +101,12 @@ class OpenPart:
         self.size += size
         self.packets += chunk.packets
 
+    def take_out(self) -> list[Chunk]:
+        """What waits for a commit; nothing waits then."""
+        chunks, self.pending = self.pending, []
+        self.pending_bytes = 0
+        return chunks
+
     def put_back(self, chunks: list[Chunk]) -> None:
         """Take back what could not be committed, before what came since."""
         self.pending[:0] = chunks
@@ -139,14 +145,16 @@ class OpenPart:
         return last.seq
 
     def finish(self) -> None:
-        """Give the file its final name, durably. Raises OSError."""
+        """Give the file its final name. Raises OSError.
+
+        The directory is not synced: after a power cut either name will do.
+        """
         os.fsync(self._fd)
         os.close(self._fd)
         self._fd = -1
         path = self.folder / f"{self.info.seq:06d}{CLOSED_SUFFIX}"
         self.open_path.rename(path)
         self.closed_path = path
-        sync_directory(self.folder)
 
     def abandon(self) -> None:
         """Cut what was not committed and let go: after a failed sync, nothing more may be asked of this file."""
@@ -204,6 +212,12 @@ class Committer:
         if self._timer is None and not self._busy:
             self._timer = self._loop.call_later(0 if self._draining else self._every_s, self._start)
 
+    def leave_out(self, part: OpenPart) -> None:
+        """Nothing more is to be done for ``part``, though it may have been touched."""
+        if part.dirty:
+            part.dirty = False
+            self._dirty.remove(part)
+
     @property
     def busy_s(self) -> float:
         """For how long the disk has been at the present round; 0 when it is at none."""
@@ -231,9 +245,7 @@ class Committer:
         jobs = []
         for part in dirty:
             part.dirty = False
-            jobs.append(_Job(part, part.pending, part.closing))
-            part.pending = []
-            part.pending_bytes = 0
+            jobs.append(_Job(part, part.take_out(), part.closing))
         self._rounds.put(jobs)
 
     def _finished(self, results: list[_Result]) -> None:

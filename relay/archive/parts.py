@@ -103,8 +103,11 @@ class Parts:
         """Keep what is not on disk; go on in a new part where the file has something already."""
         self.disk_error = f"{error.strerror or error} ({part.folder})"
         log.error("spool part failed", channel=part.info.channel, recording=part.info.recording, error=str(error))
+        for other in self._open:
+            # What came meanwhile waits with it: a commit says that all before is on disk, too.
+            self._committer.leave_out(other)
         if part.committed_length:
-            self._replace(part, chunks + part.pending)
+            self._replace(part, chunks + part.take_out())
         else:
             part.put_back(chunks)
         if self._retry is None:

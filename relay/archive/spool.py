@@ -18,6 +18,7 @@ OPEN_SUFFIX = ".flv.part"
 CLOSED_SUFFIX = ".flv"
 _PART = re.compile(r"(\d{6,})\.flv(?:\.part)?")
 _WRAP = 1 << 32
+_FIRST_TAG = 13 + 4  # the file's header, and the first tag's type and size
 
 # A commit tag is a script tag with this body, so that any FLV player skips it. Fixed length: the checksum is last.
 _COMMIT = amf0.encode("relayCommit")
@@ -201,10 +202,12 @@ def read_part(path: Path, before_seq: int | None = None) -> Part | None:
 
 
 def read_info(path: Path) -> PartInfo | None:
-    """What the part at ``path`` says of itself, read from its first bytes only; None where it does not."""
+    """What the part at ``path`` says of itself, read from its first tag only; None where it does not."""
     try:
         with path.open("rb") as file:
-            tags = flv.TagReader().feed(file.read(65536))
+            head = file.read(_FIRST_TAG)
+            size = int.from_bytes(head[-3:], "big")
+            tags = flv.TagReader().feed(head + file.read(size + 11))  # what follows it may be torn
         return _info(tags[0])
     except (OSError, ProtocolError, LookupError, TypeError, ValueError):
         return None

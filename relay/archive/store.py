@@ -2,20 +2,16 @@
 
 import contextlib
 import os
-import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from relay.archive.objects import ORPHANED_AFTER_S, Store, StoredObject, check
+from relay.archive.objects import Store, StoredObject, check
 from relay.archive.s3 import S3Store
 from relay.archive.spool import sync_directory
 from relay.config import Settings
 from relay.errors import StoreError
 
 __all__ = ["FileStore", "S3Store", "Store", "StoredObject", "check", "make_store"]
-
-_TEMPORARY = re.compile(r"\..+\.\d+")
 
 
 class FileStore:
@@ -24,6 +20,7 @@ class FileStore:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self.where = f"file:{self._root}"
+        self._unfinished = f".{os.urandom(4).hex()}.tmp"  # how the names of our files end before they are whole
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
@@ -35,7 +32,7 @@ class FileStore:
         path = self._path(key)
         if not replace and path.exists():
             return
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name}{self._unfinished}")
         try:
             self._make_directories(path.parent)
             with open(temporary, "wb") as file:
@@ -82,26 +79,27 @@ class FileStore:
                 yield StoredObject(key, path.stat().st_size)
 
     def clean_up(self) -> int:
-        count = 0
-        for path in self._root.rglob(".*"):
-            try:
-                if _TEMPORARY.fullmatch(path.name) and path.stat().st_mtime < time.time() - ORPHANED_AFTER_S:
-                    path.unlink()
-                    count += 1
-            except OSError:
-                continue  # another start was quicker
-        return count
+        try:
+            left = [path for path in self._root.rglob(".*.tmp") if not path.name.endswith(self._unfinished)]
+        except OSError as error:
+            raise StoreError(f"cannot look through {self._root}: {error.strerror}", "disk") from error
+        for path in left:
+            self._remove(path)
+        return len(left)
 
     def delete(self, key: str) -> None:
+        self._remove(self._path(key))
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file, and the folders it leaves empty."""
         try:
-            path = self._path(key)
             path.unlink(missing_ok=True)
             while (path := path.parent) != self._root and not any(path.iterdir()):
                 path.rmdir()
         except FileNotFoundError:
             return  # its folder is gone as well
         except OSError as error:
-            raise StoreError(f"cannot delete {key}: {error.strerror}", "disk") from error
+            raise StoreError(f"cannot delete {path}: {error.strerror}", "disk") from error
 
 
 def make_store(settings: Settings) -> Store:

@@ -88,9 +88,11 @@ def resolve(left: LeftPart) -> ClosedPart | None:
     """
     info = _info(left.path)
     if info is None:
-        if left.path.name.endswith(OPEN_SUFFIX):
-            left.path.unlink(missing_ok=True)
-        elif left.path.exists():
+        if not left.path.exists():
+            return None
+        if left.path.name.endswith(OPEN_SUFFIX) and not recover(left.path):
+            left.path.unlink()
+        else:
             set_aside(left.path)
         return None
     following = _info(left.following) if left.following is not None and left.following.exists() else None

@@ -36,7 +36,9 @@ class House:
             while True:
                 rows = await self.database.recordings.newest(channel)
                 if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
-                    break
+                    recording = self.archive._recordings.get(rows[0].id)
+                    if recording is None or not recording.is_busy:  # papers follow what the catalog says
+                        break
                 await asyncio.sleep(0.02)
             # The catalog knows of the last segment before the papers do.
             while True:

@@ -91,14 +91,28 @@ def test_a_directory_store_is_below_the_data_directory(tmp_path: Path) -> None:
     assert store.where == f"file:{(tmp_path / 'archive').resolve()}"
 
 
-def test_a_directory_is_cleaned_of_files_long_half_written(tmp_path: Path) -> None:
-    store = FileStore(tmp_path / "archive")
-    store.put("talk/r1/000000.m4s", b"one", "video/iso.segment")
-    old, new = (tmp_path / "archive" / "talk" / "r1" / f".000001.m4s.{number}" for number in (17, 18))
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (1, 1))
+def test_what_a_crash_left_half_written_goes_at_the_next_start(tmp_path: Path) -> None:
+    crashed, store = FileStore(tmp_path / "store"), FileStore(tmp_path / "store")
+    for owner in (crashed, store):
+        cut_off(owner, f"talk/r1/{id(owner)}.m4s")
+    store.put("talk/r2/000000.m4s", b"whole", "video/iso.segment")
     assert store.clean_up() == 1
-    assert not old.exists()
-    assert new.exists(), "it may be under way"
-    assert [item.key for item in store.listed("")] == ["talk/r1/000000.m4s"]
+    (own,) = (path for path in (tmp_path / "store" / "talk" / "r1").iterdir())
+    assert str(id(store)) in own.name, "what is being written stays"
+    own.unlink()
+    cut_off(crashed, "talk/r1/000001.m4s")
+    assert store.clean_up() == 1
+    assert [path.name for path in (tmp_path / "store" / "talk").iterdir()] == ["r2"]
+    assert store.get("talk/r2/000000.m4s") == b"whole"
+
+
+def cut_off(store: FileStore, key: str) -> None:
+    """Leave the object as a crash would: written, and without its name."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.put(key, b"half", "video/iso.segment")

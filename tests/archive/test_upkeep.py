@@ -65,6 +65,26 @@ def test_an_open_part_without_a_commit_goes_and_a_closed_one_is_set_aside(tmp_pa
     assert [path.name for path in folder.iterdir()] == ["000000.flv.unreadable"]
 
 
+def test_a_small_part_with_a_torn_tail_keeps_its_commits(tmp_path: Path) -> None:
+    path = part(tmp_path / "talk" / "r1" / "000000.flv.part", 0, 0, 1)
+    with path.open("ab") as file:
+        file.write(b"no tag of any kind")
+    (found,) = upkeep.find(Spool(tmp_path))
+    resolved = upkeep.resolve(found.parts[0])
+    assert resolved is not None
+    assert resolved.path == path
+
+
+def test_an_open_part_with_commits_is_not_removed_though_it_does_not_say_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "talk" / "r1" / "000000.flv.part"
+    path.parent.mkdir(parents=True)
+    run = flv.file_header(has_video=True, has_audio=True)
+    path.write_bytes(run + commit_tag(run, offset=len(run), seq=1, packets=1, timestamp=0))
+    (found,) = upkeep.find(Spool(tmp_path))
+    assert upkeep.resolve(found.parts[0]) is None
+    assert [path.name for path in path.parent.iterdir()] == ["000000.flv.part.unreadable"]
+
+
 def test_no_spool_has_no_leftovers(tmp_path: Path) -> None:
     assert upkeep.find(Spool(tmp_path / "spool")) == []
     assert upkeep.files(Spool(tmp_path / "spool")) == {}
