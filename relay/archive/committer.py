@@ -15,11 +15,10 @@ from relay.archive.spool import (
     OPEN_SUFFIX,
     PartInfo,
     commit_tag,
-    make_directory,
     part_header,
-    sync_directory,
 )
 from relay.archive.stats import Durations
+from relay.files import make_directory, sync_directory
 from relay.hub.batch import Tracks
 
 COMMIT_EVERY_S = 0.25

@@ -13,9 +13,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from relay.archive.spool import sync_directory
 from relay.config import Settings
 from relay.errors import ConfigError, StoreError
+from relay.files import sync_directory
 
 _FINAL = frozenset({"NoSuchBucket", "InvalidBucketName", "PermanentRedirect"})
 _EXISTS = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
