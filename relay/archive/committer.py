@@ -203,6 +203,12 @@ class Committer:
         if self._timer is None and not self._busy:
             self._timer = self._loop.call_later(0 if self._draining else self._every_s, self._start)
 
+    def hold_back(self, part: OpenPart) -> None:
+        """Leave ``part`` out of the next round: another must be on disk before it."""
+        if part.dirty:
+            part.dirty = False
+            self._dirty.remove(part)
+
     @property
     def busy_s(self) -> float:
         """For how long the disk has been at the present round; 0 when it is at none."""
