@@ -4,5 +4,5 @@ A file has ``async def run(bench)``, which raises nothing for a missed promise b
 ``scripts/chaos`` runs them long and prints the table; ``tests/e2e/test_chaos.py`` runs each of them short.
 """
 
-FAULTS: tuple[str, ...] = ("power_cut", "full_disk")
+FAULTS: tuple[str, ...] = ("power_cut", "full_disk", "big_backlog")
 """Names of the files here that are faults, in the order of the table."""
