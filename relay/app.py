@@ -85,6 +85,8 @@ class App:
         await self.ingest.start()
         if not self.control.channel_names:
             await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
+        if self.archive is not None:
+            self.archive.work()
         self.lag.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.

@@ -62,6 +62,11 @@ class Lines:
         self.completed: Callable[[Recording], None] = lambda _: None
         self.catalog_error = ""
         self.closing = False
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """Until now items only waited in line."""
+        self._begun.set()
 
     def add(self, recording: Recording, item: Item) -> None:
         """Put ``item`` at the end of the recording's line."""
@@ -94,6 +99,7 @@ class Lines:
 
     async def _work(self, recording: Recording, items: "asyncio.Queue[Item]") -> None:
         try:
+            await self._begun.wait()
             while True:
                 item = await items.get()
                 if item is None:

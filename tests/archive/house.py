@@ -21,6 +21,7 @@ class House:
         self.hub = Hub(hold_s=60)
         self.archive = Archive(self.settings, self.database.recordings, self.hub)
         await self.archive.start()
+        self.archive.work()
         return self
 
     async def stop(self) -> None:
@@ -35,8 +36,15 @@ class House:
                 if rows and rows[0].state == "complete" and rows[0].segments == rows[0].segments_stored:
                     break
                 await asyncio.sleep(0.02)
-        await self.archive._papers.done()
-        assert await self.archive._uploader.drain(20)
+        # The last upload tells of itself, which makes papers, which are uploads again.
+        async with asyncio.timeout(40):
+            assert await self.archive._uploader.drain(40)
+            while True:
+                recording = self.archive._recordings.get(rows[0].id)
+                if recording is None or not recording.is_busy:
+                    break
+                await asyncio.sleep(0.02)
+            assert await self.archive._uploader.drain(40)
         return rows[0]
 
     async def rows(self) -> list[RecordingRow]:

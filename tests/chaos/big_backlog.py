@@ -150,7 +150,8 @@ async def run(bench: Bench) -> None:
     until = time.monotonic() + 1200
     recorded = 0
     while recorded < backlog.segments:
-        assert relay.process.running and time.monotonic() < until, relay.process.tail()
+        assert relay.process.running, relay.process.tail()
+        assert time.monotonic() < until, relay.process.tail()
         await asyncio.sleep(0.2)
         with contextlib.suppress(OSError):
             recorded = await _stored(relay, "recorded")

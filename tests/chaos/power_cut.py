@@ -152,7 +152,7 @@ class _Lives:
             rows = (await self.relay.api("GET", f"/recordings?channel={channel}"))["recordings"]
             folders = [self.disk.path / "data" / "archive" / channel / row["id"] for row in reversed(rows)]
             whole = all(row["state"] == "complete" and row["segments"] == row["segments_stored"] for row in rows)
-            if whole and await asyncio.to_thread(lambda: all(_is_whole(folder) for folder in folders)):
+            if whole and await asyncio.to_thread(_are_whole, folders):
                 break
             assert time.monotonic() < until, f"{channel} is not complete: {rows}\n{self.relay.log[-4000:]}"
             await asyncio.sleep(0.2)
@@ -171,9 +171,9 @@ class _Lives:
         return sorted(tails)
 
 
-def _is_whole(folder: Path) -> bool:
-    path = folder / "index.m3u8"
-    return path.exists() and "#EXT-X-ENDLIST" in path.read_text("utf-8")
+def _are_whole(folders: list[Path]) -> bool:
+    playlists = [folder / "index.m3u8" for folder in folders]
+    return all(path.exists() and "#EXT-X-ENDLIST" in path.read_text("utf-8") for path in playlists)
 
 
 async def run(bench: Bench) -> None:

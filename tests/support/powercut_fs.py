@@ -210,7 +210,8 @@ class CutDisk:
         self._server = self._processes.start(*argv, name="powercut-fs", cwd=_TOP)
         until = time.monotonic() + 30
         while not os.path.ismount(self.path):
-            assert self._server.running and time.monotonic() < until, self._server.tail()
+            assert self._server.running, self._server.tail()
+            assert time.monotonic() < until, self._server.tail()
             await asyncio.sleep(0.02)
 
     async def cut_after(self, changes: int, seed: int) -> None:
