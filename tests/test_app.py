@@ -2,6 +2,8 @@
 
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 from relay.app import own_address
@@ -44,3 +46,22 @@ async def test_with_the_archive_off_the_rest_runs(tmp_path: Path) -> None:
 
 def test_the_own_address_is_one() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", own_address())
+
+
+def test_memory_that_is_freed_goes_back_to_the_system() -> None:
+    """In a process of its own: large blocks come and go, something small behind them stays."""
+    script = (
+        "from pathlib import Path\n"
+        "from relay.app import give_memory_back\n"
+        "assert give_memory_back()\n"
+        "def resident():\n"
+        "    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096\n"
+        "before, small = resident(), []\n"
+        "for _ in range(4):\n"
+        "    large = [bytearray(b'x' * (1 << 20)) for _ in range(32)]\n"
+        "    small.append(bytearray(5000))\n"
+        "    del large\n"
+        "print(resident() - before)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert int(found.stdout) < 4 * 1024 * 1024
