@@ -198,7 +198,7 @@ async def run(bench: Bench) -> None:
     bench.figure("power cuts", sum(each.cuts for each in lives), f"any (seed {seed})", True)
     bench.figure("messages sent", sent, "any", True)
     bench.figure("messages acknowledged", covered, "> 0", covered > 0)
-    bench.figure("acknowledged messages lost", len(whole.lost), "0", not whole.lost)
+    bench.figure("acknowledged messages lost", "\n".join(whole.where) or 0, "0", not whole.lost)
     bench.figure("messages archived twice", whole.twice, "0", not whole.twice)
     bench.figure("messages nobody sent", whole.invented, "0", not whole.invented)
     bench.figure("messages out of order", whole.disordered, "0", not whole.disordered)

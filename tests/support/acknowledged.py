@@ -96,6 +96,7 @@ class Comparison:
     twice: int = 0
     invented: int = 0
     disordered: int = 0
+    where: list[str] = field(default_factory=list)  # whose messages were lost, and which
 
     def __add__(self, other: "Comparison") -> "Comparison":
         return Comparison(
@@ -104,6 +105,7 @@ class Comparison:
             self.twice + other.twice,
             self.invented + other.invented,
             self.disordered + other.disordered,
+            self.where + other.where,
         )
 
 
@@ -113,12 +115,19 @@ def compare(publishers: Sequence[Counted], archived: Sequence[Item]) -> Comparis
     found = {item.digest for item in archived}
     known = [item for item in archived if item.digest in order]
     places = [[order[item.digest] for item in known if item.track == track] for track in ("video", "audio")]
+    lost = [[item for item in one.covered if item.digest not in found] for one in publishers]
+    where = [
+        f"publisher {number} of {len(publishers)}: {len(gone)} of {len(one.covered)}, from {gone[0]} to {gone[-1]}"
+        for number, (one, gone) in enumerate(zip(publishers, lost, strict=True))
+        if gone
+    ]
     return Comparison(
-        lost=[item for one in publishers for item in one.covered if item.digest not in found],
+        lost=[item for gone in lost for item in gone],
         missing=[item for one in publishers for item in one.sent.items if item.digest not in found],
         twice=len(archived) - len(found),
         invented=len(archived) - len(known),
         disordered=sum(one >= other for run in places for one, other in itertools.pairwise(run)),
+        where=where,
     )
 
 
