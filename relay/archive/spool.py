@@ -200,12 +200,18 @@ def read_part(path: Path, before_seq: int | None = None) -> Part | None:
 
 
 def read_info(path: Path) -> PartInfo | None:
-    """What the part at ``path`` says of itself, read from its first bytes only; None where it does not."""
+    """What the part at ``path`` says of itself, read from its first bytes only; None where it does not.
+
+    Raises SpoolError when the disk fails.
+    """
     try:
         with path.open("rb") as file:
-            tags = flv.TagReader().feed(file.read(65536))
-        return _info(tags[0])
-    except (OSError, ProtocolError, LookupError, TypeError, ValueError):
+            first = file.read(65536)
+    except OSError as error:
+        raise SpoolError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return _info(flv.TagReader().feed(first)[0])
+    except (ProtocolError, LookupError, TypeError, ValueError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,7 @@ async def run(bench: Bench) -> None:
             recorded = await _stored(relay, "recorded")
     relay.process.kill()
     await asyncio.to_thread(backlog.grow, size - size // 2)
+    await asyncio.to_thread(os.sync)  # it has lain there since the last run, and is not still being written
 
     listening_s = await _listening_s(relay, url)
     most = [0]
