@@ -15,11 +15,10 @@ from relay.archive.spool import (
     OPEN_SUFFIX,
     PartInfo,
     commit_tag,
-    make_directory,
     part_header,
-    sync_directory,
 )
 from relay.archive.stats import Durations
+from relay.files import make_directory, sync_directory
 from relay.hub.batch import Tracks
 
 COMMIT_EVERY_S = 0.25
@@ -212,8 +211,8 @@ class Committer:
         if self._timer is None and not self._busy:
             self._timer = self._loop.call_later(0 if self._draining else self._every_s, self._start)
 
-    def leave_out(self, part: OpenPart) -> None:
-        """Nothing more is to be done for ``part``, though it may have been touched."""
+    def hold_back(self, part: OpenPart) -> None:
+        """Leave ``part`` out of the next round: another must be on disk before it."""
         if part.dirty:
             part.dirty = False
             self._dirty.remove(part)

@@ -77,7 +77,10 @@ class Eviction:
         if all(recording.is_init(file.path.name) and file.changed_at <= horizon for file in left):
             kept = [await self._confirmed(recording, file) for file in left]
             if all(kept) and not (recording.segments and await self._papers.lost(recording)):
-                await self._lines.in_thread(upkeep.clear, self._spool, recording.folder)
+                # Only what was looked at: the publisher may be back by now, and its media in the same folder.
+                for file in left:
+                    await self._lines.in_thread(upkeep.remove, file.path)
+                await self._lines.in_thread(self._spool.remove, recording.folder)
 
     async def _confirmed(self, recording: Recording, file: SpoolFile) -> bool:
         """Whether the store is known to have the file; uploaded again where it has not. Raises StoreError."""

@@ -12,10 +12,11 @@ import structlog
 
 from relay.archive.packager import InitSegment, init_segment, media_segment, tracks_of
 from relay.archive.recorder import Earlier
-from relay.archive.spool import ClosedPart, Part, read_part, write_file
+from relay.archive.spool import ClosedPart, Part, read_part
 from relay.archive.thumbnails import jpeg
 from relay.database import GapRow, RecordingRow, SegmentRow
 from relay.errors import MediaError, RelayError
+from relay.files import write_file
 from relay.media import Packet, TrackKind
 
 log = structlog.get_logger("relay.archive")

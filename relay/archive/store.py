@@ -7,9 +7,9 @@ from pathlib import Path
 
 from relay.archive.objects import Store, StoredObject, check
 from relay.archive.s3 import S3Store
-from relay.archive.spool import sync_directory
 from relay.config import Settings
 from relay.errors import StoreError
+from relay.files import sync_directory
 
 __all__ = ["FileStore", "S3Store", "Store", "StoredObject", "check", "make_store"]
 

@@ -24,6 +24,7 @@ class House:
         self.hub = Hub(hold_s=60)
         self.archive = Archive(self.settings, self.database.recordings, self.hub)
         await self.archive.start()
+        self.archive.work()
         return self
 
     async def stop(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from relay.archive import eviction as module
+from relay.archive.recording import Recording
 from relay.database import RecordingRow
 from relay.media import Packet
 from tests.archive.house import House
@@ -97,3 +98,19 @@ async def test_short_of_space_the_oldest_copies_go_at_once(house: House, packets
     freed += await house.archive._eviction.free(recordings, 1 << 40)
     assert freed >= sum(sizes.values())
     assert [path.name for path in spool.iterdir()] == ["init-1.mp4"]
+
+
+async def test_media_that_comes_while_a_folder_is_cleared_stays(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publisher returns to its recording while the store is still asked about what lies there."""
+    _, spool, _ = await record(house, packets)
+    real = house.archive._papers.lost
+
+    async def meanwhile(recording: Recording) -> bool:
+        (spool / "000004.flv.part").write_bytes(b"acknowledged")
+        return await real(recording)
+
+    monkeypatch.setattr(house.archive._papers, "lost", meanwhile)
+    await sweep(house, -1)
+    assert [path.name for path in spool.iterdir()] == ["000004.flv.part"]

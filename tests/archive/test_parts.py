@@ -227,3 +227,42 @@ async def test_a_later_part_waits_for_an_earlier_one_that_failed(
         [7, 8, 9],
     ]
     assert [part.info.seq for part in reader.parts] == list(range(len(reader.parts)))
+
+
+async def test_what_came_while_a_commit_failed_waits_for_its_turn(
+    tmp_path: Path, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later part that is committed first would acknowledge what the earlier one has not got on disk."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    inside, go_on = threading.Event(), threading.Event()
+    real = os.fdatasync
+    syncs = 0
+
+    def failing(fd: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        if syncs == 2:
+            inside.set()
+            assert go_on.wait(10)
+            raise OSError(28, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 0, lambda: 0.0)
+    parts.open(info(20, 1), (None, None))
+    fill(parts, 1, 3)
+    await committer.drain()
+    fill(parts, 4, 5)
+    await until(inside.is_set)
+    parts.end(120)
+    parts.open(info(120, 6), (None, None))
+    fill(parts, 6, 8)
+    go_on.set()
+    await committer.drain()
+    assert reader.seqs == [3]
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    assert reader.seqs == sorted(reader.seqs)
+    assert [held(part) for part in reader.parts] == [[1, 2, 3], [4, 5], [6, 7, 8]]
+    assert [part.info.seq for part in reader.parts] == [0, 1, 2]

@@ -153,17 +153,11 @@ def test_a_part_that_cannot_be_read_is_a_spool_error(tmp_path: Path) -> None:
         read_part(tmp_path / "000001.flv")
 
 
-def test_files_get_their_name_when_they_are_whole(tmp_path: Path) -> None:
-    spool.make_directory(tmp_path / "a" / "b")
-    spool.write_file(tmp_path / "a" / "b" / "x.m4s", b"media")
-    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["x.m4s"]
-
-
 def test_a_recording_has_a_folder_that_goes_when_empty(tmp_path: Path) -> None:
     one = spool.Spool(tmp_path)
     assert one.folders() == []
     folder = one.folder("talk", "r1")
-    spool.make_directory(folder)
+    folder.mkdir(parents=True)
     assert one.folders() == [folder]
     (folder / "000001.flv").write_bytes(b"")
     one.remove(folder)

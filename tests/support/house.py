@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("media", "config", "secret", "errors"),
+    ("media", "config", "secret", "errors", "files"),
     ("protocol",),
     ("hub", "supervise", "database"),
     ("ingest", "egress", "archive"),
