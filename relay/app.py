@@ -1,6 +1,7 @@
 """The roof: builds every part, owns the order of start and shutdown, and says in plain lines where things are."""
 
 import asyncio
+import ctypes
 import gc
 import signal
 import socket
@@ -15,6 +16,7 @@ from relay.control import Control
 from relay.control.models import NewChannel
 from relay.database import Database
 from relay.database.crypto import make_once
+from relay.database.lock import owned
 from relay.egress.manager import EgressManager
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
@@ -27,6 +29,7 @@ from relay.web.server import WebServer
 log = structlog.get_logger("relay.app")
 
 FIRST_CHANNEL = "demo"
+_MALLOPT = ((-8, 2), (-3, 128 * 1024), (-1, 128 * 1024))  # M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 
 
 class App:
@@ -86,6 +89,8 @@ class App:
         await self.ingest.start()
         if not self.control.channel_names:
             await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
+        if self.archive is not None:
+            self.archive.work()
         self.lag.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.
@@ -160,22 +165,33 @@ def own_address() -> str:
 
 
 async def serve(settings: Settings, say: Callable[[str], None], *, show_keys: bool) -> None:
-    """Run until SIGTERM or SIGINT. Raises ConfigError when it cannot start."""
+    """Run until SIGTERM or SIGINT. Raises ConfigError when it cannot start, ConflictError when another relay runs."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = App(settings)
-    try:
-        await app.start()
-        say(app.banner(show_keys=show_keys))
-        await stop.wait()
-        log.info("stopping")
-    finally:
-        await app.close()
+    with owned(settings.data_dir):
+        app = App(settings)
+        try:
+            await app.start()
+            say(app.banner(show_keys=show_keys))
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            await app.close()
+
+
+def give_memory_back() -> bool:
+    """Have glibc return what is freed: few arenas, and segments always in mappings of their own. False elsewhere.
+
+    Left to itself it keeps, in each thread's arena, what the largest segments that thread ever handled took.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(option, value) == 1 for option, value in _MALLOPT)
 
 
 def run(settings: Settings, say: Callable[[str], None], *, show_keys: bool = False) -> None:
     """The whole life of a relay process. ``say`` shows the operator the first lines."""
+    give_memory_back()
     setup_logs(settings.log)
     uvloop.run(serve(settings, say, show_keys=show_keys))

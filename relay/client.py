@@ -1,18 +1,22 @@
 """Client: the command line's way to the API of a running relay."""
 
+import contextlib
 import http.client
 import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 from relay.config import Settings, split_address
 from relay.errors import InvalidError, RelayError
 
 TIMEOUT_S = 30
+DOWNLOAD_TIMEOUT_S = 120  # the relay may have to wait for its store
+BLOCK = 256 * 1024
 
 
 class Client:
@@ -40,18 +44,57 @@ class Client:
 
         Raises RelayError with the relay's own words, or with what to do when it is not there.
         """
+        with self._reaching(), self._opener.open(self._request(method, path, query, body), timeout=TIMEOUT_S) as answer:
+            content = answer.read()
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            raise self._stranger() from None
+
+    def download(self, *path: str, file: BinaryIO, told: Callable[[int, int], None], query: Mapping[str, str]) -> str:
+        """Copy what is at ``path`` into ``file``; ``told`` hears (bytes so far, bytes in all).
+
+        Returns how long the media says it is, in seconds. Raises RelayError as ``call``, or when it breaks off; OSError
+        when ``file`` cannot be written.
+        """
+        so_far = 0
+        with self._reaching():
+            answer = self._opener.open(self._request("GET", path, query), timeout=DOWNLOAD_TIMEOUT_S)
+        with answer:
+            if answer.headers.get_content_type() != "video/mp4" or "Content-Length" not in answer.headers:
+                raise self._stranger()
+            size = int(answer.headers["Content-Length"])
+            told(0, size)
+            while so_far < size:
+                try:
+                    data = answer.read(min(BLOCK, size - so_far))
+                except (OSError, http.client.HTTPException) as error:
+                    raise RelayError(_broken_off(so_far, size, str(error))) from None
+                if not data:
+                    raise RelayError(_broken_off(so_far, size, "the relay closed the connection; its log says why"))
+                file.write(data)
+                so_far += len(data)
+                told(so_far, size)
+            return str(answer.headers.get("X-Export-Duration", ""))
+
+    def _request(
+        self, method: str, path: Sequence[str], query: Mapping[str, str], body: dict[str, Any] | None = None
+    ) -> urllib.request.Request:
         token = self._token or self._read_token()
         address = "/".join([f"{self._server}/api/v1", *(quote(part, safe="") for part in path)])
         asked = urlencode({name: value for name, value in query.items() if value})
-        request = urllib.request.Request(
+        return urllib.request.Request(
             f"{address}?{asked}" if asked else address,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         )
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Errors of a call, in words."""
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as response:
-                content = response.read()
+            yield
         except urllib.error.HTTPError as error:
             with error:
                 raise RelayError(_words(error)) from None
@@ -60,10 +103,9 @@ class Client:
             raise RelayError(
                 f"no relay answers at {self._server} ({reason}); start it with scripts/start, or name it with --server"
             ) from None
-        try:
-            return json.loads(content) if content else None
-        except ValueError:
-            raise RelayError(f"what answers at {self._server} is not a relay; name it with --server") from None
+
+    def _stranger(self) -> RelayError:
+        return RelayError(f"what answers at {self._server} is not a relay; name it with --server")
 
     def _read_token(self) -> str:
         try:
@@ -107,3 +149,7 @@ def _words(error: urllib.error.HTTPError) -> str:
         return str(json.loads(error.read())["error"]["message"])
     except (ValueError, LookupError, TypeError):
         return f"the server answered {error.code} {error.reason}; is it a relay?"
+
+
+def _broken_off(so_far: int, size: int, reason: str) -> str:
+    return f"the download broke off after {so_far} of {size} bytes ({reason}); run it again"

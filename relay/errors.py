@@ -17,7 +17,7 @@ class NotFoundError(RelayError):
 
 
 class ConflictError(RelayError):
-    """The name is taken, or the object is busy."""
+    """The name is taken, the object is busy, or what is asked of it cannot be had of it as it is."""
 
 
 class InvalidError(RelayError):
@@ -92,3 +92,14 @@ class MediaError(RelayError):
 
 class SlateError(RelayError):
     """The operator's slate cannot be shown in place of a stream; the message says what to do."""
+
+
+class EvidenceError(RelayError):
+    """What lies beside a recording's segments is not what a relay wrote there.
+
+    ``kind``: form, version, chain, signature, key, or playlist.
+    """
+
+    def __init__(self, message: str, kind: str = "form") -> None:
+        super().__init__(message)
+        self.kind = kind

@@ -1,7 +1,10 @@
 """The roof: a start that opens everything, a shutdown in order, and first lines that lead on."""
 
+import platform
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 from relay.app import own_address
@@ -44,3 +47,10 @@ async def test_with_the_archive_off_the_rest_runs(tmp_path: Path) -> None:
 
 def test_the_own_address_is_one() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", own_address())
+
+
+def test_the_c_library_takes_what_it_is_told_about_memory() -> None:
+    """In a process of its own. What that is worth, the fault run of the big backlog measures."""
+    script = "from relay.app import give_memory_back; print(give_memory_back())"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == str(platform.libc_ver()[0] == "glibc")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -128,3 +129,27 @@ def test_where_the_relay_here_listens(tmp_path: Path, listen: str, url: str) -> 
     with pytest.raises(RelayError, match="no relay answers") as caught:
         Client(settings, token="t").call("GET", "channels")
     assert f"{url} " in str(caught.value)
+
+
+def test_a_download_that_breaks_off_says_so(tmp_path: Path) -> None:
+    (tmp_path / "admin.token").write_text("t")
+    seen: list[tuple[int, int]] = []
+
+    def download(url: str) -> bytes:
+        file = io.BytesIO()
+        client = Client(Settings(data_dir=tmp_path), url)
+        assert client.download("x", file=file, told=lambda *sizes: seen.append(sizes), query={"from": ""}) == "1.5"
+        return file.getvalue()
+
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nX-Export-Duration: 1.5\r\nContent-Length: 6\r\n\r\n"
+    with answering(head + b"abcdef") as url:
+        assert download(url) == b"abcdef"
+    assert (seen[0], seen[-1]) == ((0, 6), (6, 6))
+    with (
+        answering(head + b"abc") as url,
+        pytest.raises(RelayError, match=r"broke off after 3 of 6 bytes .* run it again"),
+    ):
+        download(url)
+    for other in (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi", b"SSH-2.0-x\r\n"):
+        with answering(other) as url, pytest.raises(RelayError, match="relay"):
+            download(url)

@@ -21,3 +21,5 @@ def test_the_facts_errors_carry() -> None:
     assert errors.DestinationRejectedError("x").outcome == "rejected"
     store = errors.StoreError("x", "NoSuchBucket", transient=False)
     assert (store.kind, store.transient, str(store)) == ("NoSuchBucket", False, "x")
+    assert errors.EvidenceError("x").kind == "form"
+    assert errors.EvidenceError("x", "chain").kind == "chain"

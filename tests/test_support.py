@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import clips
+from tests.support.ledger import Attempt, Verdict, judge, tail_s
 from tests.support.listing import Item, Listing, assert_same, lost, read_flv
 from tests.support.process import Processes, free_port, wait_for_port
 from tests.support.publisher import Publisher, Refused
@@ -39,6 +40,45 @@ def test_a_late_start_from_a_keyframe_passes_only_where_allowed() -> None:
         assert_same(Listing(media()), late, "late", late_ms=100)
     with pytest.raises(AssertionError, match="keyframe"):
         assert_same(Listing(media()), Listing(media()[4:]), "late", late_ms=200)
+
+
+def attempt(acknowledged: int, *, whole: bool = False) -> Attempt:
+    """Sixteen messages of ten bytes, sent a second apart from 100 s on."""
+    ends = [(10 * number, 99.0 + number) for number in range(1, 17)]
+    return Attempt(media(), ends, acknowledged, whole)
+
+
+def kept(*places: int) -> Listing:
+    items = media()
+    return Listing([items[place]._replace(dts_ms=items[place].dts_ms + 1000) for place in places])
+
+
+@pytest.mark.parametrize(
+    ("got", "wrong"),
+    [
+        (kept(*range(10)), {}),
+        (kept(*range(16)), {}),
+        (kept(*range(9)), {"lost": 1}),
+        (kept(), {"lost": 10}),
+        (kept(*range(10), 9), {"duplicates": 1}),
+        (Listing([*kept(*range(10)).items, Item("audio", 1, 0, True, "x")]), {"invented": 1}),
+        (Listing([*kept(*range(9)).items, media()[9]._replace(cts_ms=1)]), {"lost": 1, "invented": 1}),
+        (kept(0, 1, 4, 3, 2, 5, 6, 7, 8, 9), {"disordered": 1}),
+        (kept(*range(10), 12), {"holes": 2}),
+        (Listing([*kept(*range(9)).items, media()[9]]), {"moved": 1}),
+    ],
+)
+def test_a_ledger_tells_what_was_acknowledged_and_is_not_kept(got: Listing, wrong: dict[str, int]) -> None:
+    verdict = judge([attempt(109)], got)
+    assert verdict == Verdict(16, 10, **wrong)
+    assert verdict.violations == sum(wrong.values())
+
+
+def test_after_a_goodbye_all_is_owed_and_after_a_kill_the_tail_is_measured() -> None:
+    assert judge([attempt(50, whole=True)], kept(*range(15))).lost == 1
+    assert judge([attempt(50, whole=True)], kept(*range(16))).violations == 0
+    assert tail_s(attempt(50), kept(*range(12)), 115.5) == 3.5
+    assert tail_s(attempt(50), kept(*range(16)), 115.5) == 0.0
 
 
 @pytest.mark.parametrize("index", range(1, 15))

@@ -10,26 +10,25 @@ from typing import Any
 
 import structlog
 
-from relay.archive import upkeep
 from relay.archive.committer import Committer
 from relay.archive.disk import LOOK_EVERY_S, DiskWatch
 from relay.archive.eviction import Eviction
+from relay.archive.leftovers import Leftovers
 from relay.archive.library import Library
 from relay.archive.lines import Lines
-from relay.archive.manifest import Signer
 from relay.archive.papers import Papers
-from relay.archive.playlist import file_name
 from relay.archive.recorder import NO_LIMIT, Recorder
-from relay.archive.recording import GAP_OVER_MS, PackagedFile, Recording
+from relay.archive.recording import GAP_OVER_MS, Recording
 from relay.archive.retention import Policy, Removal, due
+from relay.archive.signing import KEY_FILE, Signer
 from relay.archive.spool import ClosedPart, Spool
 from relay.archive.stats import ArchiveStats, Durations
-from relay.archive.store import check, make_store
-from relay.archive.upkeep import Leftover
+from relay.archive.store import make_store
+from relay.archive.threads import LooseThreads
 from relay.archive.uploader import Uploader
 from relay.config import Settings
 from relay.database import GapRow, RecordingRow, RecordingsRepo
-from relay.errors import ConflictError, NotFoundError, StoreError
+from relay.errors import ConflictError
 from relay.hub import Hub, Stream
 
 log = structlog.get_logger("relay.archive")
@@ -41,7 +40,7 @@ LATE_S = 120.0
 
 
 class Archive:
-    """Records every live stream. ``start`` takes up what an earlier run left behind, in the background."""
+    """Records every live stream, and takes up what an earlier run left behind: ``start``, doors open, ``work``."""
 
     def __init__(self, settings: Settings, recordings: RecordingsRepo, hub: Hub) -> None:
         archive = settings.archive
@@ -53,9 +52,9 @@ class Archive:
         self._committer = Committer()
         self.stats = stats = ArchiveStats()
         self._threads = threads = ThreadPoolExecutor(2, thread_name_prefix="archive")
-        self._store_threads = ThreadPoolExecutor(2, thread_name_prefix="store")
+        self._store_threads = LooseThreads(2, "store")
         self._uploader = uploader = Uploader(self._store, archive.uploads, stats)
-        self.signer = Signer(settings.data_dir / "evidence.key")
+        self.signer = Signer(settings.data_dir / KEY_FILE)
         self._papers = papers = Papers(
             self._store, uploader, self._store_threads, self.signer, archive.manifest_every_s
         )
@@ -63,6 +62,7 @@ class Archive:
         lines.completed = self._completed
         self._eviction = Eviction(self._spool, self._store, recordings, lines, papers, stats, self._store_threads)
         self._removal = Removal(recordings, self._store, self._spool, uploader, lines, self._store_threads)
+        self._leftovers = Leftovers(self._spool, recordings, lines, self._removal.go_on)
         self.library = Library(recordings, self._store, self._spool, self._store_threads)
         self._recordings: dict[str, Recording] = {}
         self._newest: dict[str, Recording] = {}  # by channel
@@ -80,7 +80,6 @@ class Archive:
         self.disk.evict = self._evict
         self.disk.resumed = self._record_the_unrecorded
         self._tasks: set[asyncio.Task[None]] = set()
-        self._store_error = ""
         self._closing = False
         hub.listen(self)
 
@@ -90,19 +89,15 @@ class Archive:
         return self._store.where
 
     async def start(self) -> None:
-        """See what an earlier run left; the work on it, and the store's read-back test, go on in the background."""
-        found = await self._lines.in_thread(upkeep.find, self._spool)
-        known = {row.id: row for row in await self._catalog.running()}
-        for row in [row for row in known.values() if row.state == "deleting"]:
-            del known[row.id]
-            found = [leftover for leftover in found if leftover.id != row.id]
-            self._removal.go_on(row)
-        newest = {leftover.channel: leftover for leftover in found}
-        for leftover in found:
-            await self._take_up(leftover, known.pop(leftover.id, None), leftover is newest[leftover.channel])
-        for row in known.values():
-            await self._take_up(Leftover(self._spool.folder(row.channel, row.id)), row, newest=False)
-        self._spawn(self._check())
+        """See what an earlier run left, as far as a publisher may go on with it."""
+        for recording in await self._leftovers.look():
+            self._know(recording)
+            self._newest[recording.channel] = recording
+
+    def work(self) -> None:
+        """Begin: with what an earlier run left, the store's read-back test, upkeep. After the doors are open."""
+        self._spawn(self._leftovers.work_off(self._know))
+        self._spawn(self._uploader.prove())
         self._spawn(self._every(SWEEP_S, self._sweep))
         self._spawn(self._every(RETENTION_S, self._retain))
         self._spawn(self._every(LOOK_EVERY_S, self.disk.check))
@@ -113,6 +108,7 @@ class Archive:
         A recording whose publisher said no goodbye stays open: the encoder may be back right after a restart.
         """
         self._closing = self._lines.closing = True
+        self._lines.begin()
         deadline = time.monotonic() + timeout_s
         for recorder in self._recorders.values():
             self._recordings[recorder.recording].ended_cleanly = False
@@ -133,8 +129,8 @@ class Archive:
         await self._papers.close()
         await self._removal.close()
         await self._lines.close()
-        for pool in (self._threads, self._store_threads):
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._store_threads.shutdown(wait=False, cancel_futures=True)
 
     # --- what others see ------------------------------------------------------------------------------------------
 
@@ -146,9 +142,8 @@ class Archive:
         found += self.disk.problems()
         if self._lines.catalog_error:
             found.append(f"the database fails: {self._lines.catalog_error}")
-        error = self._uploader.last_error or self._store_error
-        if error:
-            found.append(f"the object store fails: {error}")
+        if self._uploader.error:
+            found.append(f"the object store fails: {self._uploader.error}")
         elif self.oldest_unstored_s() > LATE_S:
             found.append(f"segments wait for the object store, the oldest for {self.oldest_unstored_s():.0f} s")
         return found
@@ -221,8 +216,7 @@ class Archive:
             name = f"{stamp}-{os.urandom(3).hex()}"
             recording = Recording(name, stream.name, self._spool.folder(stream.name, name))
             self._recordings[name] = self._newest[stream.name] = recording
-        recording.is_live = True
-        recording.is_complete = False
+        recording.go_live()
         recorder = Recorder(
             stream,
             recording.id,
@@ -300,45 +294,15 @@ class Archive:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    async def _take_up(self, leftover: Leftover, row: RecordingRow | None, newest: bool) -> None:
-        """Go on with a recording as catalog and spool have it."""
-        try:
-            row = row or await self._catalog.get(leftover.id)
-        except NotFoundError:
-            row = await self._lines.in_thread(upkeep.row, leftover)
-            await self._catalog.create(row)
-        recording = Recording(row.id, row.channel, leftover.folder)
-        recording.take_up(row, await self._catalog.segments(row.id), await self._catalog.gaps(row.id))
-        recording.next_number = max(recording.next_number, leftover.next_number)
-        tail = await self._lines.in_thread(upkeep.tail, leftover) if newest else None
-        if tail is not None:
-            recording.extend(*tail, recording.next_number)
-        self._recordings[row.id] = recording
-        other = self._newest.get(row.channel)
-        if other is None or other.started_at < recording.started_at:
-            self._newest[row.channel] = recording
-        await self._upload_again(recording)
-        for part in leftover.parts:
-            self._lines.add(recording, part)
-        self._lines.add(recording, None)
-
-    async def _upload_again(self, recording: Recording) -> None:
-        """What is packaged and not, as far as the catalog knows, stored."""
-        for segment in recording.segments:
-            if not segment.stored:
-                path = recording.folder / file_name(segment.object_key)
-                self._lines.upload(recording, PackagedFile.at(path, segment.object_key), segment)
-        if recording.folder.is_dir():
-            for path in sorted(recording.folder.iterdir()):
-                key = f"{recording.prefix}/{path.name}"
-                if path.suffix in (".mp4", ".jpg") and key not in recording.stored_files:
-                    self._lines.upload(recording, PackagedFile.at(path, key), None)
+    def _know(self, recording: Recording) -> None:
+        self._recordings[recording.id] = recording
 
     def _completed(self, recording: Recording) -> None:
         if not recording.segments:
             self._forget(recording)
 
     def _forget(self, recording: Recording) -> None:
+        recording.is_gone = True
         self._recordings.pop(recording.id, None)
         if self._newest.get(recording.channel) is recording:
             del self._newest[recording.channel]
@@ -351,22 +315,11 @@ class Archive:
     async def _evict(self, wanted: int) -> int:
         return await self._eviction.free(list(self._recordings.values()), wanted)
 
-    async def _check(self) -> None:
-        """Is the store what it says it is? Said at once, not when the first segment fails."""
-        try:
-            await self._lines.in_thread(check, self._store)
-            await self._lines.in_thread(self._store.clean_up)
-        except StoreError as error:
-            self._store_error = str(error)
-            self.stats.store_errors[error.kind] += 1
-            log.error("the object store does not pass its read-back test", error=str(error))
-        else:
-            log.info("object store ready", store=self._store.where)
-
     async def _sweep(self) -> None:
         """Counts and clears the spool, renews papers, forgets finished recordings."""
         recordings = list(self._recordings.values())
-        await self._eviction.sweep(recordings, self._archive_settings.keep_after_upload_s)
+        keep_s = self._archive_settings.keep_after_upload_s
+        await self._eviction.sweep(recordings, keep_s, ask=not self._uploader.is_failing)
         for recording in recordings:
             self._papers.tick(recording)
             idle = not recording.is_busy and not recording.is_live and not self._lines.is_busy(recording)

@@ -15,11 +15,10 @@ from relay.archive.spool import (
     OPEN_SUFFIX,
     PartInfo,
     commit_tag,
-    make_directory,
     part_header,
-    sync_directory,
 )
 from relay.archive.stats import Durations
+from relay.files import make_directory, sync_directory
 from relay.hub.batch import Tracks
 
 COMMIT_EVERY_S = 0.25
@@ -101,6 +100,12 @@ class OpenPart:
         self.size += size
         self.packets += chunk.packets
 
+    def take_out(self) -> list[Chunk]:
+        """What waits for a commit; nothing waits then."""
+        chunks, self.pending = self.pending, []
+        self.pending_bytes = 0
+        return chunks
+
     def put_back(self, chunks: list[Chunk]) -> None:
         """Take back what could not be committed, before what came since."""
         self.pending[:0] = chunks
@@ -139,14 +144,16 @@ class OpenPart:
         return last.seq
 
     def finish(self) -> None:
-        """Give the file its final name, durably. Raises OSError."""
+        """Give the file its final name. Raises OSError.
+
+        The directory is not synced: after a power cut either name will do.
+        """
         os.fsync(self._fd)
         os.close(self._fd)
         self._fd = -1
         path = self.folder / f"{self.info.seq:06d}{CLOSED_SUFFIX}"
         self.open_path.rename(path)
         self.closed_path = path
-        sync_directory(self.folder)
 
     def abandon(self) -> None:
         """Cut what was not committed and let go: after a failed sync, nothing more may be asked of this file."""
@@ -204,6 +211,12 @@ class Committer:
         if self._timer is None and not self._busy:
             self._timer = self._loop.call_later(0 if self._draining else self._every_s, self._start)
 
+    def hold_back(self, part: OpenPart) -> None:
+        """Leave ``part`` out of the next round: another must be on disk before it."""
+        if part.dirty:
+            part.dirty = False
+            self._dirty.remove(part)
+
     @property
     def busy_s(self) -> float:
         """For how long the disk has been at the present round; 0 when it is at none."""
@@ -231,9 +244,7 @@ class Committer:
         jobs = []
         for part in dirty:
             part.dirty = False
-            jobs.append(_Job(part, part.pending, part.closing))
-            part.pending = []
-            part.pending_bytes = 0
+            jobs.append(_Job(part, part.take_out(), part.closing))
         self._rounds.put(jobs)
 
     def _finished(self, results: list[_Result]) -> None:

@@ -14,6 +14,7 @@ from relay.archive.stats import ArchiveStats
 log = structlog.get_logger("relay.archive")
 
 LOOK_EVERY_S = 1.0
+LAST_BYTES = 32 * 1024 * 1024
 
 
 class Space(NamedTuple):
@@ -76,8 +77,10 @@ class DiskWatch:
     async def check(self) -> None:
         """Look once and do what that asks for. Raises OSError."""
         await asyncio.to_thread(self.look)
-        if self.space.free < self.reserve and self.evict is not None:
-            freed = await self.evict(self.reserve - self.space.free)
+        # Copies go before the disk is full, also where nothing is to be kept free.
+        wanted = max(self.reserve, min(LAST_BYTES, self.space.total // 50))
+        if self.space.free < wanted and self.evict is not None:
+            freed = await self.evict(wanted - self.space.free)
             if freed:
                 await asyncio.to_thread(self.look)
         free, reserve = self.space.free, self.reserve

@@ -20,6 +20,8 @@ from relay.errors import StoreError
 
 log = structlog.get_logger("relay.archive")
 
+LOOKS_A_SWEEP = 200  # objects of which the store is asked at most, so that a large spool does not keep it busy
+
 
 class Eviction:
     """Goes through the spool every few seconds; where the disk is short of space, at once and without asking twice."""
@@ -41,14 +43,19 @@ class Eviction:
         self._papers = papers
         self._stats = stats
         self._threads = threads
+        self._looks = 0
         self.spool_bytes = 0
 
-    async def sweep(self, recordings: Iterable[Recording], keep_s: float) -> None:
-        """Count the spool; let go of stored files older than ``keep_s`` seconds, bring back what the store lost."""
+    async def sweep(self, recordings: Iterable[Recording], keep_s: float, *, ask: bool = True) -> None:
+        """Count the spool; let go of stored files older than ``keep_s`` seconds, bring back what the store lost.
+
+        ``ask``: whether the store answers now; where not, nothing goes.
+        """
         by_folder = {recording.folder: recording for recording in recordings}
         found = await self._lines.in_thread(upkeep.files, self._spool)
         self.spool_bytes = sum(file.size for own in found.values() for file in own)
         horizon = time.time() - keep_s
+        self._looks = LOOKS_A_SWEEP if ask else 0
         try:
             for folder, own in found.items():
                 recording = by_folder.get(folder)
@@ -65,15 +72,21 @@ class Eviction:
                 left.append(file)
             else:
                 self.spool_bytes -= await self._lines.in_thread(upkeep.remove, file.path)
-        if recording.is_busy or self._lines.is_busy(recording) or recording.is_live:
+        if recording.is_busy or self._lines.is_busy(recording) or recording.is_live or self._looks <= 0:
             return
         if all(recording.is_init(file.path.name) and file.changed_at <= horizon for file in left):
             kept = [await self._confirmed(recording, file) for file in left]
             if all(kept) and not (recording.segments and await self._papers.lost(recording)):
-                await self._lines.in_thread(upkeep.clear, self._spool, recording.folder)
+                # Only what was looked at: the publisher may be back by now, and its media in the same folder.
+                for file in left:
+                    await self._lines.in_thread(upkeep.remove, file.path)
+                await self._lines.in_thread(self._spool.remove, recording.folder)
 
     async def _confirmed(self, recording: Recording, file: SpoolFile) -> bool:
-        """Whether the store has the file; it is uploaded again where not. Raises StoreError."""
+        """Whether the store is known to have the file; uploaded again where it has not. Raises StoreError."""
+        if self._looks <= 0:
+            return False  # at the next sweep
+        self._looks -= 1
         key = f"{recording.prefix}/{file.path.name}"
 
         def look() -> bool | None:

@@ -1,14 +1,16 @@
 """Library: what has been recorded, for those who play, export or look into it: from the spool while it is there."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from relay.archive.playlist import media_playlist
+from relay.archive.playlist import file_name, media_playlist
 from relay.archive.spool import Spool
 from relay.archive.store import Store
 from relay.database import GapRow, RecordingRow, RecordingsRepo, SegmentRow
+from relay.errors import StoreError
 
 Result = TypeVar("Result")
 
@@ -35,14 +37,32 @@ class Library:
     async def read(self, recording: str, name: str) -> bytes:
         """One of the recording's files by its name. Raises NotFoundError or StoreError."""
         row = await self._catalog.get(recording)
+        return await self.load(row, name)
 
-        def read() -> bytes:
-            try:
-                return (self._spool.folder(row.channel, row.id) / name).read_bytes()
-            except FileNotFoundError:
-                return self._store.get(f"{row.channel}/{row.id}/{name}")
+    async def load(self, row: RecordingRow, name: str) -> bytes:
+        """One of the files of ``row``. Raises StoreError."""
+        return await self._in_thread(lambda: self._load(row, name))
+
+    async def segment(self, row: RecordingRow, segment: SegmentRow, work: Callable[[bytes], Result]) -> Result:
+        """What ``work`` makes, in a thread, of a segment whose bytes are those the catalog knows. Raises StoreError."""
+
+        def read() -> Result:
+            data = self._load(row, file_name(segment.object_key))
+            if hashlib.sha256(data).hexdigest() != segment.sha256:
+                raise StoreError(f"{segment.object_key} is not what was recorded: its checksum differs", "checksum")
+            return work(data)
 
         return await self._in_thread(read)
 
+    def _load(self, row: RecordingRow, name: str) -> bytes:
+        try:
+            return (self._spool.folder(row.channel, row.id) / name).read_bytes()
+        except FileNotFoundError:
+            return self._store.get(f"{row.channel}/{row.id}/{name}")
+
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            made = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except RuntimeError as error:
+            raise StoreError("the relay is stopping", "stopping") from error  # the threads are gone already
+        return await made

@@ -24,6 +24,8 @@ from relay.errors import SpoolError
 
 log = structlog.get_logger("relay.archive")
 
+READ_TRIES = 30
+
 Result = TypeVar("Result")
 Work = Callable[[], Awaitable[None]]
 Item = ClosedPart | LeftPart | Work | None
@@ -60,6 +62,11 @@ class Lines:
         self.completed: Callable[[Recording], None] = lambda _: None
         self.catalog_error = ""
         self.closing = False
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """Until now items only waited in line."""
+        self._begun.set()
 
     def add(self, recording: Recording, item: Item) -> None:
         """Put ``item`` at the end of the recording's line."""
@@ -92,6 +99,7 @@ class Lines:
 
     async def _work(self, recording: Recording, items: "asyncio.Queue[Item]") -> None:
         try:
+            await self._begun.wait()
             while True:
                 item = await items.get()
                 if item is None:
@@ -109,24 +117,35 @@ class Lines:
     # --- from part to segment -------------------------------------------------------------------------------------
 
     async def _part(self, recording: Recording, item: ClosedPart | LeftPart) -> None:
+        """From part to segment, whatever the disk says meanwhile: each step can be taken again."""
         line = self._lines[recording.id]
         line.oldest = getattr(item, "closed_at", 0.0) or time.time()
         try:
-            part = item if isinstance(item, ClosedPart) else await self._resolved(item)
-            if part is None:
-                return
-            known = next((row for row in reversed(recording.segments) if row.seq == part.info.seq), None)
-            if known is not None and await self.in_thread(_is_made, recording, known):
-                await self.in_thread(upkeep.remove, part.path)
-                return
-            packaged = await self._package(recording, part)
-            if packaged is None:
-                return
-            if packaged.segment is not None:
-                await self._keep(recording, part, packaged, packaged.segment)
-            await self.in_thread(upkeep.remove, part.path)
+            while True:
+                try:
+                    await self._segment(recording, item)
+                except OSError as error:
+                    log.error("spool disk failed, trying again", part=str(item.path), error=str(error))
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    return
         finally:
             line.oldest = 0.0
+
+    async def _segment(self, recording: Recording, item: ClosedPart | LeftPart) -> None:
+        part = item if isinstance(item, ClosedPart) else await self._resolved(item)
+        if part is None:
+            return
+        known = next((row for row in reversed(recording.segments) if row.seq == part.info.seq), None)
+        if known is not None and await self.in_thread(_is_made, recording, known):
+            await self.in_thread(upkeep.remove, part.path)
+            return
+        packaged = await self._package(recording, part)
+        if packaged is None:
+            return
+        if packaged.segment is not None:
+            await self._keep(recording, part, packaged, packaged.segment)
+        await self.in_thread(upkeep.remove, part.path)
 
     async def _resolved(self, item: LeftPart) -> ClosedPart | None:
         while True:
@@ -137,20 +156,24 @@ class Lines:
                 await asyncio.sleep(RETRY_S)
 
     async def _package(self, recording: Recording, part: ClosedPart) -> Packaged | None:
+        """None where the part had to be set aside. Raises OSError."""
         every_s = self._thumbnail_every_s if part.closed_at else 0.0  # pictures are not worth a second crash
+        tries = 0
         while True:
             try:
                 return await asyncio.get_running_loop().run_in_executor(
                     self._packager, package, recording, part, every_s
                 )
             except SpoolError as error:
+                tries += 1
+                if isinstance(error.__cause__, OSError) and tries < READ_TRIES:
+                    log.error("spool part cannot be read, trying again", part=str(part.path), error=str(error))
+                    await asyncio.sleep(RETRY_S)
+                    continue
                 self._stats.segments["unreadable"] += 1
                 log.error("spool part set aside", part=str(part.path), error=str(error))
                 await self.in_thread(upkeep.set_aside, part.path)
                 return None
-            except OSError as error:
-                log.error("segment could not be written, trying again", part=str(part.path), error=str(error))
-                await asyncio.sleep(RETRY_S)
 
     async def _keep(self, recording: Recording, part: ClosedPart, packaged: Packaged, segment: SegmentRow) -> None:
         """Into the catalog and on to the store. After this the part itself is not needed any more."""
@@ -175,6 +198,9 @@ class Lines:
         """Bring a file to the store. ``segment``: whose media it is; ``closed_at``: unix seconds, for the delay."""
 
         async def done(size: int) -> None:
+            if recording.is_gone:
+                await self._papers.take_back(file.key)
+                return
             if segment is None:
                 recording.stored_files.add(file.key)
             else:

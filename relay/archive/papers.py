@@ -9,7 +9,9 @@ from concurrent.futures import Executor
 import structlog
 
 from relay.archive import manifest, playlist
+from relay.archive.playlist import PLAYLIST_NAME
 from relay.archive.recording import Paper, Recording
+from relay.archive.signing import Signer
 from relay.archive.store import Store
 from relay.archive.uploader import Upload, Uploader
 from relay.database import GapRow, RecordingRow, SegmentRow
@@ -18,15 +20,16 @@ from relay.errors import StoreError
 log = structlog.get_logger("relay.archive")
 
 PLAYLIST_EVERY_S = 4.0
+BACKLOG_EVERY_S = 60.0
 SEGMENTS_A_SECOND = 200  # a playlist of days is renewed less often than one of minutes
-PLAYLIST_NAME = "index.m3u8"
+RETRY_S = 10.0
 
 
 class Papers:
     """Writes a recording's papers: at its end, and every so often before. One upload of each at a time."""
 
     def __init__(
-        self, store: Store, uploader: Uploader, threads: Executor, signer: manifest.Signer, manifest_every_s: float
+        self, store: Store, uploader: Uploader, threads: Executor, signer: Signer, manifest_every_s: float
     ) -> None:
         self._store = store
         self._uploader = uploader
@@ -37,6 +40,8 @@ class Papers:
 
     def renew(self, recording: Recording) -> None:
         """Something changed: at the end the papers follow at once, before that when ``tick`` finds them due."""
+        if recording.is_gone:
+            return
         recording.playlist.due = recording.manifest.due = True
         if recording.is_complete and recording.all_stored:
             self._write(recording, recording.playlist)
@@ -45,7 +50,9 @@ class Papers:
     def tick(self, recording: Recording) -> None:
         """Write what has been due long enough."""
         now = time.monotonic()
-        every_s = max(PLAYLIST_EVERY_S, len(recording.segments) / SEGMENTS_A_SECOND)
+        # One that is complete waits for its last segments; its papers follow them at once.
+        least_s = BACKLOG_EVERY_S if recording.is_complete and not recording.all_stored else PLAYLIST_EVERY_S
+        every_s = max(least_s, len(recording.segments) / SEGMENTS_A_SECOND)
         if recording.playlist.due and now - recording.playlist.written_at >= every_s:
             self._write(recording, recording.playlist)
         if recording.manifest.due and now - recording.manifest.written_at >= self._manifest_every_s:
@@ -60,6 +67,17 @@ class Papers:
                 self.renew(recording)
                 return True
         return False
+
+    async def take_back(self, key: str) -> None:
+        """Delete an object whose upload was under way while its recording was deleted; goes on until it is gone."""
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._store.delete, key)
+            except StoreError as error:
+                log.warning("deleting goes on later", key=key, error=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def done(self) -> None:
         """Wait until what is being written is with the uploader."""
@@ -87,8 +105,13 @@ class Papers:
         else:
             name, content_type, render = manifest.KEY_NAME, "application/json", self._manifest(recording)
 
+        key = f"{recording.prefix}/{name}"
+
         async def done(_: int) -> None:
             paper.busy = False
+            if recording.is_gone:
+                await self.take_back(key)
+                return
             if paper.due and recording.is_complete and recording.all_stored:
                 self._write(recording, paper)
 
@@ -98,7 +121,8 @@ class Papers:
             log.warning("not written yet", recording=recording.id, name=name, error=str(error))
             paper.busy, paper.due = False, True
             return
-        key = f"{recording.prefix}/{name}"
+        if recording.is_gone:
+            return
         order = recording.ended_at or time.time()
         self._uploader.add(Upload(key, content_type, data=data, order=order, replaces=True, stored=done))
 

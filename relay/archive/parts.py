@@ -103,8 +103,11 @@ class Parts:
         """Keep what is not on disk; go on in a new part where the file has something already."""
         self.disk_error = f"{error.strerror or error} ({part.folder})"
         log.error("spool part failed", channel=part.info.channel, recording=part.info.recording, error=str(error))
+        # What became dirty meanwhile must not overtake: its commit would acknowledge what is not on disk.
+        for other in self._open:
+            self._committer.hold_back(other)
         if part.committed_length:
-            self._replace(part, chunks + part.pending)
+            self._replace(part, chunks + part.take_out())
         else:
             part.put_back(chunks)
         if self._retry is None:

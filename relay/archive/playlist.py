@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from relay.database import SegmentRow
+from relay.errors import EvidenceError
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
+PLAYLIST_NAME = "index.m3u8"
+_LONGEST_S = 86_400.0
 
 
 def media_playlist(segments: Sequence[SegmentRow], *, complete: bool) -> str:
@@ -46,3 +50,58 @@ def media_playlist(segments: Sequence[SegmentRow], *, complete: bool) -> str:
 def file_name(object_key: str) -> str:
     """The last part of an object key: what a playlist beside it calls it."""
     return object_key.rpartition("/")[2]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One segment as a playlist names it. ``started_at``: unix seconds, None where it has no date."""
+
+    name: str
+    init: str
+    duration_s: float
+    started_at: float | None
+    discontinuity: bool
+
+
+@dataclass(slots=True)
+class MediaPlaylist:
+    """A playlist read back; ``ends``: nothing will follow."""
+
+    segments: list[Listed] = field(default_factory=list)
+    ends: bool = False
+
+
+def read_playlist(data: bytes) -> MediaPlaylist:
+    """Read what ``media_playlist`` wrote. Raises EvidenceError of kind ``playlist``."""
+    try:
+        lines = data.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise EvidenceError("it is not a playlist: it is not text", "playlist") from error
+    if not lines or lines[0] != "#EXTM3U":
+        raise EvidenceError("it is not a playlist: it does not begin with #EXTM3U", "playlist")
+    found = MediaPlaylist()
+    init, duration_s, started_at, discontinuity = "", 0.0, None, False
+    for line in lines[1:]:
+        tag, _, value = line.partition(":")
+        try:
+            if tag == "#EXT-X-MAP":
+                init = value.split('"')[1]
+            elif tag == "#EXT-X-PROGRAM-DATE-TIME":
+                started_at = datetime.fromisoformat(value).timestamp()
+            elif tag == "#EXTINF":
+                duration_s = float(value.partition(",")[0])
+                if not 0 <= duration_s < _LONGEST_S:
+                    raise ValueError("no such length")
+        except (ValueError, IndexError, OverflowError) as error:
+            raise EvidenceError(f"it is a damaged playlist: {line[:80]!r} does not fit", "playlist") from error
+        if tag == "#EXT-X-DISCONTINUITY":
+            discontinuity = True
+        elif tag == "#EXT-X-ENDLIST":
+            found.ends = True
+        elif line and not line.startswith("#"):
+            found.segments.append(Listed(line, init, duration_s, started_at, discontinuity))
+            duration_s, started_at, discontinuity = 0.0, None, False
+    return found

@@ -1,6 +1,7 @@
 """Recording: what the archive knows of one event while parts become segments; and the step that makes them so."""
 
 import hashlib
+import math
 import struct
 import time
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ import structlog
 
 from relay.archive.packager import InitSegment, init_segment, media_segment, tracks_of
 from relay.archive.recorder import Earlier
-from relay.archive.spool import ClosedPart, Part, read_part, write_file
+from relay.archive.spool import ClosedPart, Part, read_part
 from relay.archive.thumbnails import jpeg
 from relay.database import GapRow, RecordingRow, SegmentRow
 from relay.errors import MediaError, RelayError
+from relay.files import write_file
 from relay.media import Packet, TrackKind
 
 log = structlog.get_logger("relay.archive")
@@ -62,6 +64,7 @@ class Recording:
         self.ended_cleanly = True
         self.is_live = False
         self.is_complete = False
+        self.is_gone = False  # deleted: what still comes through to the store goes at once
         self.playlist = Paper()
         self.manifest = Paper()
 
@@ -80,6 +83,13 @@ class Recording:
             if stem.isdigit():
                 self.init_count = max(self.init_count, int(stem))
 
+    def go_live(self) -> None:
+        """Media is coming. Papers that say the recording is complete are untrue with the first segment stored."""
+        self.is_live = True
+        if self.is_complete:
+            self.playlist.written_at = self.manifest.written_at = -math.inf
+        self.is_complete = False
+
     def advance(self, segment: SegmentRow) -> None:
         """A segment was packaged: the recording ends with it for now."""
         if not self.segments or self.segments[-1].seq < segment.seq:
@@ -90,7 +100,7 @@ class Recording:
         last = self.segments[-1]
         if segment.thumbnail:
             self.thumbnail_ms = segment.start_ms
-        self.extend(_end_ms(last), last.started_at + last.duration_s, last.seq + 1)
+        self.extend(media_end_ms(last), last.started_at + last.duration_s, last.seq + 1)
 
     def extend(self, end_ms: int, ended_at: float, next_number: int) -> None:
         """The recording reaches to media time ``end_ms``, unix seconds ``ended_at``, though not packaged yet."""
@@ -175,7 +185,8 @@ def _segment(
     return key, new, PackagedFile.at(file, f"{recording.prefix}/{file.name}"), data
 
 
-def _end_ms(segment: SegmentRow) -> int:
+def media_end_ms(segment: SegmentRow) -> int:
+    """Media time in ms at which a segment ends."""
     return segment.start_ms + round(segment.duration_s * 1000)
 
 
@@ -203,7 +214,7 @@ def package(recording: Recording, closed: ClosedPart, thumbnail_every_s: float =
         media = PackagedFile.at(file, f"{recording.prefix}/{file.name}")
     first_video = next((packet for packet in part.packets if packet.is_video), None)
     earlier = [segment for segment in recording.segments if segment.seq < seq]
-    gap = _gap(_end_ms(earlier[-1]), part, start_ms - base_ms) if earlier else None
+    gap = _gap(media_end_ms(earlier[-1]), part, start_ms - base_ms) if earlier else None
     picture = None
     last_ms, at_ms = recording.thumbnail_ms, max(0, start_ms - base_ms)
     if thumbnail_every_s and (last_ms is None or at_ms - last_ms >= thumbnail_every_s * 1000):
@@ -229,13 +240,11 @@ def _thumbnail(recording: Recording, folder: Path, seq: int, first: Packet | Non
     """A picture of keyframe ``first``; None where there is none, or none can be made. Raises OSError."""
     if first is None or not first.is_keyframe:
         return None
+    recording.thumbnail_ms = at_ms  # also where it fails: the next try is as far away as the next picture
     try:
         data = jpeg(first)
     except MediaError as error:
         log.warning("no thumbnail", recording=recording.id, segment=seq, reason=str(error))
-        data = None
-    recording.thumbnail_ms = at_ms  # also where it failed: the next try is as far away as the next picture
-    if data is None:
         return None
     path = folder / THUMBNAIL.format(seq)
     write_file(path, data)

@@ -9,7 +9,7 @@ import structlog
 
 from relay.archive import upkeep
 from relay.archive.lines import Lines
-from relay.archive.papers import PLAYLIST_NAME
+from relay.archive.playlist import PLAYLIST_NAME
 from relay.archive.spool import Spool
 from relay.archive.store import Store
 from relay.archive.uploader import Uploader

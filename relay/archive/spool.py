@@ -1,6 +1,5 @@
 """The spool's files: FLV parts whose commits carry their own checksums, how they are named, read and recovered."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ OPEN_SUFFIX = ".flv.part"
 CLOSED_SUFFIX = ".flv"
 _PART = re.compile(r"(\d{6,})\.flv(?:\.part)?")
 _WRAP = 1 << 32
+_FIRST_TAG = 13 + 4  # the file's header, and the first tag's type and size
 
 # A commit tag is a script tag with this body, so that any FLV player skips it. Fixed length: the checksum is last.
 _COMMIT = amf0.encode("relayCommit")
@@ -201,12 +201,20 @@ def read_part(path: Path, before_seq: int | None = None) -> Part | None:
 
 
 def read_info(path: Path) -> PartInfo | None:
-    """What the part at ``path`` says of itself, read from its first bytes only; None where it does not."""
+    """What the part at ``path`` says of itself, read from its first tag only; None where it does not.
+
+    Raises SpoolError when the disk fails.
+    """
     try:
         with path.open("rb") as file:
-            tags = flv.TagReader().feed(file.read(65536))
-        return _info(tags[0])
-    except (OSError, ProtocolError, LookupError, TypeError, ValueError):
+            head = file.read(_FIRST_TAG)
+            size = int.from_bytes(head[-3:], "big")
+            first = head + file.read(size + 11)  # what follows it may be torn
+    except OSError as error:
+        raise SpoolError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return _info(flv.TagReader().feed(first)[0])
+    except (ProtocolError, LookupError, TypeError, ValueError):
         return None
 
 
@@ -239,35 +247,6 @@ def _info(tag: flv.Tag) -> PartInfo:
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
-
-
-def sync_directory(path: Path) -> None:
-    """Make names made, changed or removed in ``path`` durable. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def make_directory(path: Path) -> None:
-    """Make ``path`` and what is missing above it, durably. Raises OSError."""
-    if path.is_dir():
-        return
-    make_directory(path.parent)
-    path.mkdir(exist_ok=True)
-    sync_directory(path.parent)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file: a temporary one, fsync, then its name. Raises OSError."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
 
 
 def part_number(path: Path) -> int | None:

@@ -88,9 +88,11 @@ def resolve(left: LeftPart) -> ClosedPart | None:
     """
     info = _info(left.path)
     if info is None:
-        if left.path.name.endswith(OPEN_SUFFIX):
-            left.path.unlink(missing_ok=True)
-        elif left.path.exists():
+        if not left.path.exists():
+            return None
+        if left.path.name.endswith(OPEN_SUFFIX) and not recover(left.path):
+            left.path.unlink()
+        else:
             set_aside(left.path)
         return None
     following = _info(left.following) if left.following is not None and left.following.exists() else None
@@ -115,7 +117,10 @@ def row(leftover: Leftover) -> RecordingRow:
     """A recording's row as its files tell it, for a catalog that does not know it."""
     started_at, base_ms = _time_in(leftover.folder), 0
     for left in leftover.parts:
-        info = _info(left.path)
+        try:
+            info = _info(left.path)
+        except SpoolError:
+            continue  # tried again when its turn comes
         if info is not None:
             started_at, base_ms = info.recording_started_at, info.recording_base_ms
             break
@@ -166,7 +171,10 @@ def remove(path: Path) -> int:
 
 def set_aside(part: Path) -> None:
     """Keep what cannot be read, out of the way, for a person to look at."""
-    part.rename(part.with_name(part.name + ".unreadable"))
+    try:
+        part.rename(part.with_name(part.name + ".unreadable"))
+    except FileNotFoundError:
+        return  # it cannot be read because it was removed
 
 
 def files(spool: Spool) -> dict[Path, list[SpoolFile]]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from relay.cli.channels import channel_app
 from relay.cli.destinations import destination_app
+from relay.cli.evidence import catalog_app, evidence_key, verify_command
 from relay.cli.recordings import recording_app
 from relay.cli.shared import Chosen, ConfigFile, Json, add, out, plain
 from relay.config import load_settings
@@ -24,6 +25,9 @@ app = typer.Typer(
 app.add_typer(channel_app, name="channel")
 app.add_typer(destination_app, name="destination")
 app.add_typer(recording_app, name="recording")
+app.add_typer(catalog_app, name="catalog")
+app.command("verify")(verify_command)
+app.command("evidence-key")(evidence_key)
 
 
 @app.callback()

@@ -1,12 +1,17 @@
 """Commands for what has been recorded."""
 
 import json
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from relay.cli.shared import Chosen, Json, add, out
+from relay.errors import ConflictError, InvalidError
 
 recording_app = typer.Typer(help="What has been recorded.", no_args_is_help=True)
 
@@ -70,6 +75,50 @@ def recording_link(recording: str, as_json: Json = False) -> None:
         return
     for label, key in (("play", "playlist_url"), ("download", "export_url"), ("until", "expires_at")):
         out.print(f"{label:>10}  {answer[key]}", highlight=False, soft_wrap=True)
+
+
+@recording_app.command("export")
+def recording_export(
+    recording: str,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File or folder; else RECORDING.mp4 in this one.")
+    ] = None,
+    start: Annotated[str, typer.Option("--from", help="Seconds, HH:MM:SS, or a date and time (UTC).")] = "",
+    end: Annotated[str, typer.Option("--to", help="Likewise, where to end.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Save a recording, or a piece of it, as one MP4 file. It begins on the keyframe at or before --from."""
+    target = output or Path()
+    if target.is_dir():
+        target /= f"{Path(recording).name}.mp4"
+    if target.exists() and not force:
+        raise ConflictError(f"{target} is there already; name another file with -o, or replace it with --force")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    try:
+        with partial.open("xb") as file, Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("export", total=None)
+            length_s = Chosen.client().download(
+                "recordings",
+                recording,
+                "export.mp4",
+                query={"from": start, "to": end},
+                file=file,
+                told=lambda so_far, size: progress.update(task, completed=so_far, total=size),
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise InvalidError(f"cannot write {target}: {error.strerror}; name another file with -o") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    size = target.stat().st_size
+    if as_json:
+        print(json.dumps({"file": str(target), "duration_s": float(length_s), "bytes": size}, indent=2))
+        return
+    out.print(f"{target}: {float(length_s):.1f} s, {size / 1e6:.1f} MB", highlight=False, soft_wrap=True)
 
 
 @recording_app.command("delete")

@@ -1,9 +1,9 @@
 """Recordings as the operator sees them: lists, gaps, thumbnails, and their end."""
 
 import re
-from datetime import UTC, datetime
 
 from relay.archive import Archive
+from relay.archive.ranges import iso
 from relay.archive.recording import THUMBNAIL
 from relay.control import models
 from relay.database import RecordingRow, RecordingsRepo
@@ -92,8 +92,3 @@ def _view(row: RecordingRow) -> models.RecordingView:
         segments=row.segments,
         segments_stored=row.segments_stored,
     )
-
-
-def iso(seconds: float) -> str:
-    """Unix seconds as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken
 
 from relay.errors import ConfigError
+from relay.files import make_directory, sync_directory
 from relay.secret import Secret
 
 
@@ -17,7 +18,7 @@ def make_once(path: Path, content: bytes) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -31,11 +32,7 @@ def make_once(path: Path, content: bytes) -> bytes:
         return path.read_bytes()
     finally:
         temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)  # its name must outlive a power cut as its content does
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(path.parent)  # its name must outlive a power cut as its content does
     return content
 
 

@@ -19,6 +19,7 @@ from relay.database.channels import ChannelsRepo
 from relay.database.crypto import Cipher
 from relay.database.recordings import RecordingsRepo
 from relay.errors import ConfigError, RelayError
+from relay.files import make_directory
 
 Result = TypeVar("Result")
 Work = Callable[[sa.Connection], Result]
@@ -35,7 +36,7 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(settings.data_dir)
         url = settings.database or f"sqlite:///{_own_file(settings.data_dir / 'relay.db')}"
         self.cipher = Cipher(settings.data_dir / "secret.key")
         self.channels = ChannelsRepo(self.run, self.cipher)

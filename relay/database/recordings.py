@@ -75,6 +75,29 @@ class RecordingsRepo:
 
         await self._run(work)
 
+    async def restore(
+        self, row: RecordingRow, parts: Sequence[SegmentRow], missing: Sequence[GapRow], *, replace: bool
+    ) -> bool:
+        """Add a recording with all its segments and gaps, or nothing of it; whether that was done.
+
+        One that is known already is left as it is, or gives way with ``replace``.
+        """
+        values = {name: getattr(row, name) for name in _OWN}
+
+        def work(connection: sa.Connection) -> bool:
+            own = recordings.c.id == row.id
+            if connection.execute(sa.select(recordings.c.id).where(own)).first() is not None:
+                if not replace:
+                    return False
+                connection.execute(sa.delete(recordings).where(own))
+            connection.execute(sa.insert(recordings).values(values))
+            for table, rows in ((segments, parts), (gaps, missing)):
+                if rows:
+                    connection.execute(sa.insert(table), [{"recording": row.id, **asdict(item)} for item in rows])
+            return True
+
+        return await self._run(work)
+
     async def add_segment(self, recording: str, row: SegmentRow) -> None:
         """Add a segment, or replace the one with its number."""
 

@@ -153,9 +153,10 @@ class Hub:
             previous.publisher.evicted("another encoder took over with the same key")
         timeline = Timeline()
         if stream.last_dts_ms is not None:
-            away_ms = int((time.monotonic() - stream.stats.last_packet_at) * 1000)
+            now = time.monotonic()
+            away_ms = int((now - stream.stats.last_packet_at) * 1000)
             floor = (stream.last_video_ms, stream.last_audio_ms)
-            timeline = Timeline(stream.last_dts_ms + max(away_ms, 1), floor)
+            timeline = Timeline(stream.last_dts_ms + max(away_ms, 1), floor, int(now * 1000))
         lease = self._leases[name] = Lease(self, stream, publisher, timeline)
         stream.on_commit(publisher.committed)
         if stream.state is StreamState.LIVE and self.hold_of(name) > 0:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from relay.errors import LimitError, ProtocolError, RefusedError
-from relay.hub import BacklogLimit, Batch, Lease, Subscription
-from relay.hub.feed import RtmpFeed
+from relay.hub import BacklogLimit, Lease
 from relay.ingest.base import PublisherInfo, tcp_info
+from relay.ingest.player import Player
 from relay.media import Packet
 from relay.protocol.flv import Depacketizer
 from relay.protocol.rtmp import events
@@ -37,7 +37,7 @@ NEVER_TOLD = "Lavf"
 
 
 class RtmpConnection(asyncio.BufferedProtocol):
-    """A publisher (holding a lease on its stream) or a player (holding a subscription), or neither yet."""
+    """A publisher (holding a lease on its stream) or a player, or neither yet."""
 
     def __init__(self, door: "RtmpIngest", loop: asyncio.AbstractEventLoop, *, encrypted: bool) -> None:
         self._door = door
@@ -52,7 +52,6 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._opened_at = loop.time()
         self._handshaken_at: float | None = None
         self._media_at: float | None = None
-        self._paused_at: float | None = None
         self._stalled = self._parked = self._ending = False
         self._connection = ServerConnection(nonce=os.urandom(3072), now=loop.time(), limits=door.limits)
         self._app = self._encoder = self._flash_ver = ""
@@ -62,9 +61,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._ackable = self._acknowledged = 0  # bytes
         self._acknowledged_at = loop.time()
         self._ack_every_s = ACK_EVERY_S
-        self._subscription: Subscription | None = None
-        self._play_stream_id = 0
-        self._feed: RtmpFeed | None = None
+        self._player: Player | None = None
 
     # --- asyncio ----------------------------------------------------------------------------------------------
 
@@ -120,14 +117,12 @@ class RtmpConnection(asyncio.BufferedProtocol):
             log.info("connection ended", address=self._address, reason=reason)
 
     def pause_writing(self) -> None:
-        self._paused_at = self._loop.time()
-        if self._subscription is not None:
-            self._subscription.pause()
+        if self._player is not None:
+            self._player.pause(self._loop.time())
 
     def resume_writing(self) -> None:
-        self._paused_at = None
-        if self._subscription is not None:
-            self._subscription.resume()
+        if self._player is not None:
+            self._player.resume()
 
     def _unpark(self) -> None:
         self._parked = False
@@ -263,17 +258,15 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._admitted()
         self._connection.accept_play(event.stream_id)
         self._flush()
-        self._play_stream_id = event.stream_id
-        self._feed = RtmpFeed(
+        limits = door.settings.limits
+        self._player = Player(
+            stream,
             self._write,
+            lambda error: self._play_over(event.stream_id, error),
             chunk_size=self._connection.out_chunk_size,
             stream_id=event.stream_id,
-            publishing=False,
-            metadata=stream.metadata,
+            limit=BacklogLimit(int(limits.backlog_s * 1000), limits.backlog_bytes),
         )
-        limits = door.settings.limits
-        backlog = BacklogLimit(int(limits.backlog_s * 1000), limits.backlog_bytes)
-        self._subscription = stream.subscribe(self, backlog)
         log.info("playing", channel=channel, address=self._address)
 
     def _admitted(self) -> None:
@@ -297,17 +290,12 @@ class RtmpConnection(asyncio.BufferedProtocol):
         self._lease = None
         self.end(reason, clean=True)
 
-    def take(self, batch: Batch) -> None:
-        """Media for a player (hub.Reader)."""
-        assert self._feed is not None
-        self._feed.take(batch)
-
-    def ended(self, error: Exception | None) -> None:
-        """The stream played is over (hub.Reader)."""
-        self._subscription = None
+    def _play_over(self, stream_id: int, error: Exception | None) -> None:
+        """The stream played is over."""
+        self._player = None
         if error is not None:
             log.warning("player failed", address=self._address, error=str(error))
-        self._connection.end_play(self._play_stream_id)
+        self._connection.end_play(stream_id)
         self._ending = True
         self._flush()
         self._close_transport()
@@ -336,9 +324,9 @@ class RtmpConnection(asyncio.BufferedProtocol):
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.release(clean=clean)
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            subscription.close()
+        player, self._player = self._player, None
+        if player is not None:
+            player.close()
 
     def check(self, now: float) -> None:
         """Deadlines: handshake, first media, silence. Called twice a second."""
@@ -349,8 +337,8 @@ class RtmpConnection(asyncio.BufferedProtocol):
             if now - self._opened_at > limits.handshake_s:
                 self._door.stats.limit_hits["handshake"] += 1
                 self.end(f"no RTMP handshake and connect within {limits.handshake_s:g} s", clean=False)
-        elif self._subscription is not None:
-            if self._paused_at is not None and now - self._paused_at > limits.write_stall_s:
+        elif self._player is not None:
+            if self._player.is_stuck(now, limits.write_stall_s):
                 log.info("player dropped: it reads nothing", address=self._address)
                 self.abort()
         elif self._media_at is None:

@@ -77,9 +77,10 @@ class Timeline:
     """Maps the timestamps of one publisher's connection onto the stream's own milliseconds.
 
     Each track's DTS only grows, above ``floor_ms`` (one for both, or of video and of audio; None: any), whatever is
-    sent. ``origin_ms`` is where the first packet lands; ``None`` keeps the publisher's own number. Small steps are
-    taken as sent; a larger one is a wrap, a base known already (both tracks share what they know, and an outlier is
-    followed by the old base), a hole that real time explains, or a new base, on which media goes on where it was.
+    sent. ``origin_ms`` is where the first packet lands, later by as much as it arrives after ``origin_at_ms``, where
+    that is given; ``None`` keeps the publisher's own number. Small steps are taken as sent; a larger one is a wrap, a
+    base known already (both tracks share what they know, and an outlier is followed by the old base), a hole that real
+    time explains, or a new base, on which media goes on where it was.
 
     ``jumps`` counts changes of base, ``repaired`` all packets that were not placed where their clock said,
     ``nudged_ms`` by how much audio that drifts from its video was moved.
@@ -93,6 +94,7 @@ class Timeline:
         "_lag",
         "_lag_at_first",
         "_now_ms",
+        "_origin_at_ms",
         "_origin_ms",
         "_remembered",
         "_sample_ms",
@@ -104,8 +106,14 @@ class Timeline:
         "repaired",
     )
 
-    def __init__(self, origin_ms: int | None = None, floor_ms: int | tuple[int | None, int | None] = -_WRAP) -> None:
+    def __init__(
+        self,
+        origin_ms: int | None = None,
+        floor_ms: int | tuple[int | None, int | None] = -_WRAP,
+        origin_at_ms: int | None = None,
+    ) -> None:
         self._origin_ms = origin_ms
+        self._origin_at_ms = origin_at_ms
         video_ms, audio_ms = floor_ms if isinstance(floor_ms, tuple) else (floor_ms, floor_ms)
         self._video = _Track(-_WRAP if video_ms is None else video_ms)
         self._audio = _Track(-_WRAP if audio_ms is None else audio_ms)
@@ -212,7 +220,10 @@ class Timeline:
     def _begin(self, track: _Track, other: _Track, timestamp: int) -> int:
         """The place of a track's first packet: beside the other track, on its clock if that comes near."""
         if other.fresh:
-            return timestamp if self._origin_ms is None else self._origin_ms
+            if self._origin_ms is None:
+                return timestamp
+            waited_ms = 0 if self._origin_at_ms is None or self._now_ms is None else self._now_ms - self._origin_at_ms
+            return self._origin_ms + max(0, waited_ms)
         reach = other.last + _APART_MS
         if self._now_ms is not None and other.heard is not None:
             reach += self._now_ms - other.heard

@@ -1,7 +1,7 @@
 """Fragmented MP4 (ISO/IEC 14496-12): media segments out of packets, byte for byte, and readers to check them with."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from relay.errors import ProtocolError
@@ -31,6 +31,37 @@ class Sample(NamedTuple):
     payload: bytes
 
 
+class Run(NamedTuple):
+    """A track's samples in a fragment: DTS of the first in ticks, a table of 16 bytes each (§8.8.8), their payload."""
+
+    track_id: int
+    dts: int
+    table: bytes
+    payload: bytes | memoryview
+
+    def samples(self) -> Iterator[tuple[int, int, bool]]:
+        """(DTS, PTS, is it a sync sample) of each, in ticks."""
+        dts = self.dts
+        for duration, _, flags, cts in _SAMPLE.iter_unpack(self.table):
+            yield dts, dts + cts, flags == _SYNC
+            dts += duration
+
+    @property
+    def end(self) -> int:
+        """Where the last sample ends, in ticks."""
+        length: int = sum(sample[0] for sample in _SAMPLE.iter_unpack(self.table))
+        return self.dts + length
+
+    def part(self, first: int, last: int) -> "Run":
+        """Samples ``first`` up to, not including, ``last``."""
+        head, own = self.table[: 16 * first], self.table[16 * first : 16 * last]
+        skipped = list(_SAMPLE.iter_unpack(head))
+        start = sum(sample[1] for sample in skipped)
+        size = sum(sample[1] for sample in _SAMPLE.iter_unpack(own))
+        dts = self.dts + sum(sample[0] for sample in skipped)
+        return Run(self.track_id, dts, own, self.payload[start : start + size])
+
+
 def box(kind: bytes, *parts: bytes) -> bytes:
     """One box (§4.2): size, type, content."""
     content = b"".join(parts)
@@ -53,31 +84,17 @@ def fragment(
     tracks: dict[TrackKind, list[Packet]] = {}
     for packet in packets:
         tracks.setdefault(TrackKind.VIDEO if packet.is_video else TrackKind.AUDIO, []).append(packet)
-    trafs: list[tuple[bytes, bytes, int]] = []  # everything before and behind the data offset, and payload bytes
-    payloads: list[bytes] = []
-    for kind in (TrackKind.VIDEO, TrackKind.AUDIO):
-        own = tracks.get(kind)
-        if own:
-            head, samples, size = _traf(own, scales[kind], base_ms, ends_ms.get(kind), _FALLBACK_MS[kind])
-            trafs.append((head, samples, size))
-            payloads += [packet.data for packet in own]
-    mfhd = box(b"mfhd", struct.pack(">II", 0, sequence))
-    # traf = 8 + head + trun header (8 + 12: flags, count, data offset) + samples
-    moof_size = 8 + len(mfhd) + sum(8 + len(head) + 20 + len(samples) for head, samples, _ in trafs)
-    offset = moof_size + 8
-    boxes = []
-    for head, samples, size in trafs:
-        trun = box(b"trun", struct.pack(">IIi", _TRUN, len(samples) // 16, offset), samples)
-        boxes.append(box(b"traf", head, trun))
-        offset += size
-    moof = box(b"moof", mfhd, *boxes)
-    data = b"".join(payloads)
-    return moof + struct.pack(">I4s", 8 + len(data), b"mdat") + data
+    return write_runs(
+        sequence,
+        [
+            _run(own, scales[kind], base_ms, ends_ms.get(kind), _FALLBACK_MS[kind])
+            for kind in (TrackKind.VIDEO, TrackKind.AUDIO)
+            if (own := tracks.get(kind))
+        ],
+    )
 
 
-def _traf(
-    packets: Sequence[Packet], scale: TrackScale, base_ms: int, end_ms: int | None, fallback_ms: int
-) -> tuple[bytes, bytes, int]:
+def _run(packets: Sequence[Packet], scale: TrackScale, base_ms: int, end_ms: int | None, fallback_ms: int) -> Run:
     rate = scale.timescale
     last = packets[-1].dts_ms
     if end_ms is None or end_ms <= last:
@@ -87,19 +104,31 @@ def _traf(
     starts = [max(0, tick) for tick in ticks]
     starts.append(max(0, ((end_ms - base_ms) * rate + 500) // 1000))
     fields: list[int] = []
-    size = 0
     for index, (_, _, pts_ms, is_keyframe, data) in enumerate(packets):
-        length = len(data)
-        size += length
         shown = ((pts_ms - base_ms) * rate + 500) // 1000
         if ticks[index] < 0:
             shown = max(0, shown)
         start = starts[index]
         flags = _SYNC if is_keyframe else _NOT_SYNC
-        fields += (starts[index + 1] - start, length, flags, shown - start & _32_BITS)
-    tfhd = box(b"tfhd", struct.pack(">II", 0x020000, scale.track_id))  # §8.8.7: default-base-is-moof
-    tfdt = box(b"tfdt", struct.pack(">IQ", 0x01000000, starts[0]))
-    return tfhd + tfdt, struct.pack(f">{len(fields)}I", *fields), size
+        fields += (starts[index + 1] - start, len(data), flags, shown - start & _32_BITS)
+    table = struct.pack(f">{len(fields)}I", *fields)
+    return Run(scale.track_id, starts[0], table, b"".join([packet.data for packet in packets]))
+
+
+def write_runs(sequence: int, runs: Sequence[Run]) -> bytes:
+    """``moof`` and ``mdat`` (§8.8.4, §8.1.1) of one run for each track, their payloads side by side."""
+    mfhd = box(b"mfhd", struct.pack(">II", 0, sequence & _32_BITS))
+    # moof = 8 + mfhd + trafs; traf = 8 + tfhd 16 + tfdt 20 + trun (8 + 12: flags, count, data offset; and the table)
+    offset = 8 + len(mfhd) + sum(64 + len(run.table) for run in runs) + 8
+    trafs = []
+    for run in runs:
+        tfhd = box(b"tfhd", struct.pack(">II", 0x020000, run.track_id))  # §8.8.7: default-base-is-moof
+        tfdt = box(b"tfdt", struct.pack(">IQ", 0x01000000, run.dts))
+        trun = box(b"trun", struct.pack(">IIi", _TRUN, len(run.table) // 16, offset), run.table)
+        trafs.append(box(b"traf", tfhd, tfdt, trun))
+        offset += len(run.payload)
+    size = 8 + sum(len(run.payload) for run in runs)
+    return b"".join((box(b"moof", mfhd, *trafs), struct.pack(">I4s", size, b"mdat"), *(run.payload for run in runs)))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -162,24 +191,43 @@ def read_init(data: bytes) -> dict[TrackKind, TrackScale]:
     return tracks
 
 
+def read_runs(data: bytes) -> list[Run]:
+    """The runs of a media segment as ``fragment`` writes it, one for each track. Raises ProtocolError."""
+    moofs = [found for found in boxes(data) if found[0] == b"moof"]
+    if len(moofs) != 1:
+        raise ProtocolError(f"{len(moofs)} movie fragments in the segment; one is what we write")
+    return _read_moof(data, moofs[0])
+
+
 def read_fragments(data: bytes) -> list[Sample]:
     """Every sample of media segments as ``fragment`` writes them, track by track. Raises ProtocolError."""
-    samples: list[Sample] = []
     moofs = [found for found in boxes(data) if found[0] == b"moof"]
     if data and not moofs:
         raise ProtocolError("no movie fragment in the segment")
     room = len(data)  # payloads lie side by side: together they cannot be more than there is
+    samples: list[Sample] = []
     for moof in moofs:
-        for traf in (item for item in boxes(data, moof[1], moof[2]) if item[0] == b"traf"):
-            own = _read_traf(data, moof, traf)
-            room -= sum(len(sample.payload) for sample in own)
+        for run in _read_moof(data, moof):
+            room -= len(run.payload)
             if room < 0:
                 raise ProtocolError("movie fragments share their data")
-            samples += own
+            at = 0
+            dts = run.dts
+            for duration, size, flags, cts in _SAMPLE.iter_unpack(run.table):
+                samples.append(Sample(run.track_id, dts, cts, flags == _SYNC, bytes(run.payload[at : at + size])))
+                at += size
+                dts += duration
     return samples
 
 
-def _read_traf(data: bytes, moof: tuple[bytes, int, int], traf: tuple[bytes, int, int]) -> list[Sample]:
+def _read_moof(data: bytes, moof: tuple[bytes, int, int]) -> list[Run]:
+    runs = [_read_traf(data, moof, item) for item in boxes(data, moof[1], moof[2]) if item[0] == b"traf"]
+    if sum(len(run.payload) for run in runs) > len(data):
+        raise ProtocolError("movie fragments share their data")
+    return runs
+
+
+def _read_traf(data: bytes, moof: tuple[bytes, int, int], traf: tuple[bytes, int, int]) -> Run:
     _, at, end = _child(data, traf, b"tfhd")
     _, track_id = _unpack(">II", data, at, end)
     _, at, end = _child(data, traf, b"tfdt")
@@ -188,13 +236,9 @@ def _read_traf(data: bytes, moof: tuple[bytes, int, int], traf: tuple[bytes, int
     flags, count, offset = _unpack(">IIi", data, at, end)
     if flags != _TRUN or end - at != 12 + 16 * count or offset < 0:
         raise ProtocolError("movie fragment written by somebody else")
-    payload_at = moof[1] - 8 + offset
-    samples = []
-    for duration, size, sample_flags, cts in _SAMPLE.iter_unpack(data[at + 12 : end]):
-        payload = data[payload_at : payload_at + size]
-        if len(payload) < size:
-            raise ProtocolError("movie fragment whose data is cut short")
-        samples.append(Sample(track_id, dts, cts, sample_flags == _SYNC, payload))
-        payload_at += size
-        dts += duration
-    return samples
+    table = data[at + 12 : end]
+    start = moof[1] - 8 + offset
+    size = sum(sample[1] for sample in _SAMPLE.iter_unpack(table))
+    if size > len(data) - start:
+        raise ProtocolError("movie fragment whose data is cut short")
+    return Run(track_id, dts, table, memoryview(data)[start : start + size])

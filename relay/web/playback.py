@@ -8,8 +8,8 @@ from collections.abc import Callable
 from aiohttp import web
 
 from relay.archive import Archive
+from relay.archive.ranges import iso
 from relay.control import Control, models
-from relay.control.recordings import iso
 from relay.errors import NotFoundError
 from relay.web.api import answer
 from relay.web.routes import Route
@@ -97,8 +97,9 @@ class Playback:
         return await self._playlist(recording, f"/api/v1/recordings/{recording}/")
 
     async def _playlist(self, recording: str, base: str) -> web.Response:
-        text = await self._opened().library.playlist(recording)
-        query = self._links.query(recording, int(time.time()) + LINK_S)
+        text = await opened(self._archive).library.playlist(recording)
+        # To the hour, so that a playlist read again names its segments as before and players keep what they have.
+        query = self._links.query(recording, (int(time.time()) // 3600 + 1) * 3600 + LINK_S)
         # Players do not carry the token over to segments: their links carry a signature instead.
         text = re.sub(rf"^({_NAME.pattern})$", rf"{base}\1?{query}", text, flags=re.MULTILINE)
         text = re.sub(rf'URI="({_NAME.pattern})"', rf'URI="{base}\1?{query}"', text)
@@ -121,14 +122,16 @@ class Playback:
         name = request.match_info["file"]
         if not _NAME.fullmatch(name):
             raise NotFoundError(f"a recording has no file {name[:80]}")
-        data = await self._opened().library.read(request.match_info["id"], name)
+        data = await opened(self._archive).library.read(request.match_info["id"], name)
         return web.Response(
             body=data,
             content_type=_TYPES[name.rpartition(".")[2]],
             headers={"Cache-Control": "private, max-age=31536000, immutable"},
         )
 
-    def _opened(self) -> Archive:
-        if self._archive is None:
-            raise NotFoundError("the archive is off (RELAY_ARCHIVE__STORE=off), so there is nothing to play")
-        return self._archive
+
+def opened(archive: Archive | None) -> Archive:
+    """The archive. Raises NotFoundError where it is off."""
+    if archive is None:
+        raise NotFoundError("the archive is off (RELAY_ARCHIVE__STORE=off), so there is nothing to play")
+    return archive

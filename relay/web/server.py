@@ -17,6 +17,7 @@ from relay.ingest.rtmp import server_tls
 from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.console import Console
+from relay.web.export import Downloads
 from relay.web.playback import Links, Playback
 from relay.web.routes import DEADLINE_S, Handler, Route, openapi
 
@@ -72,6 +73,7 @@ class WebServer:
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         self.routes = [
             *Api(control).routes(),
+            *Downloads(archive).routes(),
             *self._playback.routes(),
             Route(
                 method="GET",
@@ -93,6 +95,7 @@ class WebServer:
             client_max_size=settings.limits.http_body_bytes,
             logger=_Quiet(),  # type: ignore[arg-type]
         )
+        self.app.on_response_prepare.append(_secure)
         self.app[DEADLINE_S] = settings.limits.http_deadline_s
         for route in self.routes:
             self.app.router.add_route(
@@ -213,8 +216,6 @@ class WebServer:
         except Exception:
             log.exception("request failed", method=request.method, path=request.path)
             response = _error(500, "internal", "the relay failed to answer; its log says why")
-        if not response.prepared:
-            response.headers.update(_HEADERS)
         return response
 
     # --- public handlers --------------------------------------------------------------------------------------
@@ -232,6 +233,10 @@ class WebServer:
 
     async def openapi(self, request: web.Request) -> web.Response:
         return web.json_response(self._document)
+
+
+async def _secure(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
 
 
 def _is_loopback(host: str) -> bool:

@@ -182,7 +182,7 @@ async def test_a_spool_without_its_database_is_taken_up(house: House, packets: l
 async def test_a_store_that_is_away_leaves_the_live_path_alone(house: House, packets: list[Packet]) -> None:
     store = house.settings.data_dir / "archive"
     async with asyncio.timeout(30):
-        await asyncio.gather(*(task for task in house.archive._tasks if "Archive._check" in repr(task)))
+        await asyncio.gather(*(task for task in house.archive._tasks if "Uploader.prove" in repr(task)))
     shutil.rmtree(store, ignore_errors=True)
     store.write_text("in the way")
     lease, connection = publish(house.hub, "talk", packets)

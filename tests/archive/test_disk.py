@@ -60,6 +60,15 @@ async def test_stored_copies_go_first_and_may_be_enough(house: House) -> None:
     assert not house.disk.is_short
 
 
+async def test_stored_copies_go_before_the_disk_is_full_also_without_a_reserve(house: House) -> None:
+    house.disk._reserve_percent = house.disk._reserve_bytes = 0
+    house.free, house.evictable = 100, 5000
+    await house.disk.check()
+    assert house.events == ["evict 300"], "up to a fiftieth of the disk"
+    assert not house.disk.is_short
+    assert house.disk.paused == []
+
+
 async def test_then_no_new_recording_and_then_the_least_important_pauses(house: House) -> None:
     house.free = 900
     await house.disk.check()

@@ -3,6 +3,10 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
+from relay.archive import eviction as module
+from relay.archive.recording import Recording
 from relay.database import RecordingRow
 from relay.media import Packet
 from tests.archive.house import House
@@ -66,13 +70,47 @@ async def test_while_the_store_is_away_nothing_goes(house: House, packets: list[
     shutil.move(root.with_name("away"), root)
 
 
+async def test_the_store_is_asked_about_so_many_files_at_a_time(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, spool, _ = await record(house, packets)
+    before = len(list(spool.glob("*.m4s")))
+    recordings = list(house.archive._recordings.values())
+    await house.archive._eviction.sweep(recordings, -1, ask=False)
+    assert len(list(spool.glob("*.m4s"))) == before, "a store that is away is not asked"
+    monkeypatch.setattr(module, "LOOKS_A_SWEEP", 2)
+    for gone in range(2, before + 1, 2):
+        await sweep(house, -1)
+        assert len(list(spool.glob("*.m4s"))) == before - gone
+    monkeypatch.setattr(module, "LOOKS_A_SWEEP", 200)
+    await sweep(house, -1)
+    assert not spool.exists()
+
+
 async def test_short_of_space_the_oldest_copies_go_at_once(house: House, packets: list[Packet]) -> None:
     _, spool, _ = await record(house, packets)
-    sizes = {path.name: path.stat().st_size for path in spool.glob("*.m4s")}
+    sizes = {path.name: path.stat().st_size for path in spool.iterdir() if path.suffix in (".m4s", ".jpg")}
+    assert len(sizes) == 5, "four segments and a thumbnail"
     recordings = list(house.archive._recordings.values())
     freed = await house.archive._eviction.free(recordings, 1)
     assert freed in sizes.values()
-    assert len(list(spool.glob("*.m4s"))) == len(sizes) - 1
+    assert len(list(spool.iterdir())) == len(sizes), "one went, and there is the init segment"
     freed += await house.archive._eviction.free(recordings, 1 << 40)
     assert freed >= sum(sizes.values())
     assert [path.name for path in spool.iterdir()] == ["init-1.mp4"]
+
+
+async def test_media_that_comes_while_a_folder_is_cleared_stays(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publisher returns to its recording while the store is still asked about what lies there."""
+    _, spool, _ = await record(house, packets)
+    real = house.archive._papers.lost
+
+    async def meanwhile(recording: Recording) -> bool:
+        (spool / "000004.flv.part").write_bytes(b"acknowledged")
+        return await real(recording)
+
+    monkeypatch.setattr(house.archive._papers, "lost", meanwhile)
+    await sweep(house, -1)
+    assert [path.name for path in spool.iterdir()] == ["000004.flv.part"]

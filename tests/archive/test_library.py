@@ -32,3 +32,11 @@ async def test_what_is_not_there(house: House, packets: list[Packet]) -> None:
         await house.archive.library.playlist("no-such-recording")
     with pytest.raises(StoreError, match="no object"):
         await house.archive.library.read(row.id, "999999.m4s")
+
+
+async def test_a_relay_that_stops_says_so(house: House, packets: list[Packet]) -> None:
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    await house.archive.close()
+    with pytest.raises(StoreError, match="stopping"):
+        await house.archive.library.read(row.id, "000000.m4s")

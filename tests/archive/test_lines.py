@@ -1,7 +1,9 @@
 """From part to store, step by step: what a crash between two steps leaves is done, and done once."""
 
 import asyncio
+import errno
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,46 @@ async def test_a_catalog_that_fails_is_asked_again(
     same(packets, house.stored(row))
     assert house.archive.stats.catalog_errors == 3
     assert house.archive.problems() == []
+
+
+@pytest.mark.parametrize("step", ["read", "remove"])
+async def test_a_disk_that_fails_for_a_while_costs_nothing(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    failures = 5
+
+    def failing(real: Callable[..., object], *arguments: object) -> object:
+        nonlocal failures
+        if failures and str(arguments[0]).endswith(".flv"):
+            failures -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        return real(*arguments)
+
+    where = Path if step == "read" else upkeep
+    real = getattr(where, "read_bytes" if step == "read" else "remove")
+    monkeypatch.setattr(where, real.__name__, lambda *arguments: failing(real, *arguments))
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    assert not failures
+    same(packets, house.stored(row))
+    await until(lambda: not list((house.settings.data_dir / "spool").rglob("*.flv*")))
+
+
+async def test_a_part_that_stays_unreadable_is_set_aside_and_the_rest_goes_on(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    real = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        if path.name == "000001.flv":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    assert row.segments == 3
+    assert house.archive.stats.segments["unreadable"] == 1
+    assert len(list((house.settings.data_dir / "spool").rglob("000001.flv.unreadable"))) == 1

@@ -5,6 +5,11 @@ import asyncio
 import pytest
 
 from relay.archive import papers as module
+from relay.archive import recording as recordings
+from relay.archive.manifest import check, parse
+from relay.archive.store import FileStore
+from relay.archive.verify import verify
+from relay.errors import MediaError
 from relay.media import Packet
 from tests.archive.house import House
 from tests.archive.media import publish
@@ -16,7 +21,7 @@ async def test_both_are_there_at_the_end_and_come_back_when_lost(house: House, p
     row = await house.finished()
     folder = house.stored_folder(row)
     assert (folder / "index.m3u8").read_text().endswith("#EXT-X-ENDLIST\n")
-    assert row.id in (folder / "manifest.json").read_text()
+    assert verify(FileStore(folder), "", house.archive.signer.public).problems == []
     recording = house.archive._recordings[row.id]
     assert not await house.archive._papers.lost(recording)
     (folder / "manifest.json").unlink()
@@ -38,6 +43,63 @@ async def test_a_running_recording_has_them_too(
             house.archive._papers.tick(house.archive._recordings[running])
             await asyncio.sleep(0.1)
     assert "#EXT-X-ENDLIST" not in (folder / "index.m3u8").read_text()
+    found = parse((folder / "manifest.json").read_bytes())
+    check(found, house.archive.signer.public)
+    assert (found.is_final, found.row.state, found.row.ended_at) == (False, "recording", None)
     lease.release(clean=True)
     row = await house.finished()
     assert (folder / "index.m3u8").read_text().count("#EXTINF") == row.segments
+    final = parse((folder / "manifest.json").read_bytes())
+    assert (final.is_final, final.row.ended_at) == (True, pytest.approx(row.ended_at, abs=1e-5))
+    assert final.segments[: len(found.segments)] == found.segments
+
+
+async def test_a_recording_that_goes_on_is_no_longer_said_to_be_whole(house: House, packets: list[Packet]) -> None:
+    publish(house.hub, "talk", packets)
+    house.hub.end("talk", clean=False)
+    row = await house.finished()
+    path = house.stored_folder(row) / "manifest.json"
+    assert parse(path.read_bytes()).is_final
+    lease, _ = publish(house.hub, "talk", packets)
+    recording = house.archive._recordings[row.id]
+    assert recording.is_live
+    async with asyncio.timeout(20):
+        while parse(path.read_bytes()).is_final:  # though the next one is due in an hour only
+            house.archive._papers.tick(recording)
+            await asyncio.sleep(0.1)
+    lease.release(clean=True)
+    await house.finished()
+    assert verify(FileStore(path.parent), "", house.archive.signer.public).problems == []
+
+
+async def test_what_is_kept_as_flv_is_in_the_manifest_without_an_init_segment(
+    house: House, packets: list[Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MediaError("a codec MP4 cannot hold")
+
+    monkeypatch.setattr(recordings, "init_segment", refuse)
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    verdict = verify(FileStore(house.stored_folder(row)), "", house.archive.signer.public)
+    assert verdict.problems == []
+    assert verdict.manifest is not None
+    assert verdict.manifest.inits == {}
+    assert {segment.object_key[-8:] for segment in verdict.manifest.segments} == {".raw.flv"}
+
+
+async def test_one_that_waits_for_its_last_segments_has_its_playlist_renewed_seldom(
+    house: House, packets: list[Packet]
+) -> None:
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    recording = house.archive._recordings[row.id]
+    recording.stored.discard(0)
+    recording.playlist.due = True
+    recording.playlist.written_at -= module.PLAYLIST_EVERY_S + 1
+    house.archive._papers.tick(recording)
+    assert recording.playlist.due
+    recording.playlist.written_at -= module.BACKLOG_EVERY_S
+    house.archive._papers.tick(recording)
+    assert not recording.playlist.due
+    recording.stored.add(0)

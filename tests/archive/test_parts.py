@@ -1,6 +1,9 @@
 """Parts in order on a good disk, and what a disk that fails does to them."""
 
 import os
+import stat
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -116,3 +119,150 @@ async def test_a_file_the_disk_failed_on_is_never_written_again(
     assert synced[1] == synced[0]
     assert synced[0] not in synced[2:], "what fsync says after an error is worth nothing"
     assert parts.disk_error == ""
+
+
+async def test_what_comes_while_the_disk_is_failing_is_written_once(
+    tmp_path: Path, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part is given up with new packets waiting in it: they go to the next part, and nowhere else."""
+    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    synced: list[int] = []
+    failing = threading.Event()
+    real = os.fdatasync
+
+    def slow_and_failing(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        if len(synced) == 2:
+            failing.set()
+            time.sleep(0.2)
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", slow_and_failing)
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 0, lambda: 0.0)
+    parts.open(info(20, 1), (None, None))
+    fill(parts, 1, 3)
+    await committer.drain()
+    fill(parts, 4, 6)
+    await until(failing.is_set)
+    fill(parts, 7, 8)
+    await until(lambda: reader.seqs[-1] == 8)
+    fill(parts, 9, 9)
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    await committer.drain()
+    assert [held(part) for part in reader.parts] == [[1, 2, 3], [4, 5, 6, 7, 8, 9]]
+    assert sorted(path.name for path in (tmp_path / "talk" / "r1").iterdir()) == ["000000.flv.part", "000001.flv"]
+    assert committer.errors == 1
+
+
+@pytest.mark.parametrize("with_packets", [True, False])
+async def test_a_directory_that_cannot_be_synced_costs_nothing(
+    tmp_path: Path, committer: Committer, monkeypatch: pytest.MonkeyPatch, with_packets: bool
+) -> None:
+    """Which of its two names a closed part has after a power cut makes no difference."""
+    monkeypatch.setattr(module, "RETRY_S", 0.02)
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 0, lambda: 0.0)
+    parts.open(info(20, 1), (None, None))
+    fill(parts, 1, 3)
+    await committer.drain()
+    real = os.fsync
+
+    def failing(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    if with_packets:
+        fill(parts, 4, 5)
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    monkeypatch.undo()
+    parts.open(info(200, 6), (None, None))
+    fill(parts, 6, 7)
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    first = [1, 2, 3, 4, 5] if with_packets else [1, 2, 3]
+    assert [held(part) for part in reader.parts] == [first, [6, 7]]
+    assert reader.seqs[-1] == 7
+
+
+@pytest.mark.parametrize("committed", [0, 3])
+async def test_a_later_part_waits_for_an_earlier_one_that_failed(
+    tmp_path: Path, committer: Committer, monkeypatch: pytest.MonkeyPatch, committed: int
+) -> None:
+    """It would be told as on disk, with all before it, which is not."""
+    monkeypatch.setattr(module, "RETRY_S", 0.2)
+    failing = threading.Event()
+    real = os.fdatasync
+
+    def slow_and_failing(fd: int) -> None:
+        if not failing.is_set():
+            failing.set()
+            time.sleep(0.2)
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 0, lambda: 0.0)
+    parts.open(info(20, 1), (None, None))
+    if committed:
+        fill(parts, 1, committed)
+        await committer.drain()
+    monkeypatch.setattr(os, "fdatasync", slow_and_failing)
+    fill(parts, committed + 1, 6)
+    parts.end(140)
+    parts.open(info(140, 7), (None, None))
+    fill(parts, 7, 8)
+    await until(failing.is_set)
+    fill(parts, 9, 9)
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    assert reader.seqs == sorted(reader.seqs)
+    assert [held(part) for part in reader.parts if held(part)][-2:] == [
+        list(range(committed + 1, 7)),
+        [7, 8, 9],
+    ]
+    assert [part.info.seq for part in reader.parts] == list(range(len(reader.parts)))
+
+
+async def test_what_came_while_a_commit_failed_waits_for_its_turn(
+    tmp_path: Path, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later part that is committed first would acknowledge what the earlier one has not got on disk."""
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    inside, go_on = threading.Event(), threading.Event()
+    real = os.fdatasync
+    syncs = 0
+
+    def failing(fd: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        if syncs == 2:
+            inside.set()
+            assert go_on.wait(10)
+            raise OSError(28, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    reader = Reader()
+    parts = Parts(tmp_path / "talk" / "r1", committer, reader, 0, lambda: 0.0)
+    parts.open(info(20, 1), (None, None))
+    fill(parts, 1, 3)
+    await committer.drain()
+    fill(parts, 4, 5)
+    await until(inside.is_set)
+    parts.end(120)
+    parts.open(info(120, 6), (None, None))
+    fill(parts, 6, 8)
+    go_on.set()
+    await committer.drain()
+    assert reader.seqs == [3]
+    parts.end(None)
+    await until(lambda: parts.all_closed)
+    assert reader.seqs == sorted(reader.seqs)
+    assert [held(part) for part in reader.parts] == [[1, 2, 3], [4, 5], [6, 7, 8]]
+    assert [part.info.seq for part in reader.parts] == [0, 1, 2]

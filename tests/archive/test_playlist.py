@@ -1,12 +1,17 @@
 """Playlists as a player's own parser reads them."""
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime
 
 import m3u8
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from relay.archive.playlist import file_name, media_playlist
+from relay.archive.playlist import file_name, media_playlist, read_playlist
 from relay.database import SegmentRow
+from relay.errors import EvidenceError
 
 
 def row(seq: int, **values: object) -> SegmentRow:
@@ -69,3 +74,45 @@ def test_nothing_recorded_is_still_a_playlist() -> None:
 
 def test_names_are_relative() -> None:
     assert file_name("talk/r1/000001.m4s") == "000001.m4s"
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_read_back() -> None:
+    rows = [row(0), row(1, discontinuity=True, duration_s=6.541), row(2, init_key="talk/r1/init-2.mp4")]
+    for complete in (True, False):
+        found = read_playlist(media_playlist(rows, complete=complete).encode())
+        assert found.ends is complete
+        assert [(item.name, item.init, item.duration_s, item.discontinuity) for item in found.segments] == [
+            ("000000.m4s", "init-1.mp4", 6.0, False),
+            ("000001.m4s", "init-1.mp4", 6.541, True),
+            ("000002.m4s", "init-2.mp4", 6.0, False),
+        ]
+        assert [item.started_at for item in found.segments] == [item.started_at for item in rows]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "it does not begin with #EXTM3U"),
+        (b"hello\n", "it does not begin with #EXTM3U"),
+        (b"#EXTM3U\n\xff", "it is not text"),
+        (b"#EXTM3U\n#EXTINF:six,\nx", "'#EXTINF:six,' does not fit"),
+        (b"#EXTM3U\n#EXTINF:nan,\nx", "'#EXTINF:nan,' does not fit"),
+        (b"#EXTM3U\n#EXTINF:-1,\nx", "'#EXTINF:-1,' does not fit"),
+        (b"#EXTM3U\n#EXT-X-MAP:URI=x", "'#EXT-X-MAP:URI=x' does not fit"),
+        (b"#EXTM3U\n#EXT-X-PROGRAM-DATE-TIME:now", "DATE-TIME:now' does not fit"),
+    ],
+)
+def test_what_is_no_playlist_is_told_in_words(data: bytes, words: str) -> None:
+    with pytest.raises(EvidenceError, match=words) as raised:
+        read_playlist(data)
+    assert raised.value.kind == "playlist"
+
+
+@given(st.binary(max_size=200))
+def test_nothing_but_our_own_error_escapes(data: bytes) -> None:
+    for text in (data, b"#EXTM3U\n" + data, b"#EXTM3U\n#EXT-X-PROGRAM-DATE-TIME:" + data, b"#EXTM3U\n#EXTINF:" + data):
+        with contextlib.suppress(EvidenceError):
+            read_playlist(text)

@@ -1,6 +1,7 @@
 """Which recordings have had their time; and that deleting one survives a store that is away and a restart."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -106,3 +107,35 @@ async def test_a_deletion_cut_short_goes_on_after_a_restart(house: House, monkey
     await house.start()
     await gone(house, row.id)
     assert not list(store.rglob(f"{row.id}/*"))
+
+
+@pytest.mark.parametrize("late", ["index.m3u8", "000000.m4s"])
+async def test_what_is_being_uploaded_meanwhile_does_not_come_back(
+    house: House, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """The store is slow with one object; its recording is deleted before it has taken it."""
+    packets = read_packets(clips.make(SOUND))
+    store, real = house.archive._store, house.archive._store.put
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(key: str, data: bytes, content_type: str, *, replace: bool = True) -> None:
+        if key.endswith(late):
+            begun.set()
+            assert go_on.wait(30)
+        real(key, data, content_type, replace=replace)
+
+    monkeypatch.setattr(store, "put", slow)
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    assert await asyncio.to_thread(begun.wait, 20)
+    (row,) = await house.database.recordings.newest("talk")
+    async with asyncio.timeout(20):
+        while True:
+            row = await house.database.recordings.get(row.id)
+            if row.state == "complete" and not house.archive._lines.is_busy(house.archive._recordings[row.id]):
+                break
+            await asyncio.sleep(0.02)
+    await house.archive.delete(row.id)
+    await gone(house, row.id)
+    go_on.set()
+    assert await house.archive._uploader.drain(20)
+    assert not list((house.settings.data_dir / "archive").rglob(f"{row.id}/*"))

@@ -64,6 +64,16 @@ def test_a_part_says_what_it_is_and_gives_back_its_packets(tmp_path: Path) -> No
     assert (part.verified_length, part.last_seq) == (ends[-1], 70)
 
 
+def test_a_part_says_what_it_is_whatever_its_tail_looks_like(tmp_path: Path) -> None:
+    path = tmp_path / "000007.flv.part"
+    write(path, INFO, [sound(10)])
+    with path.open("ab") as file:
+        file.write(b"no tag of any kind")
+    assert read_info(path) == INFO
+    path.write_bytes(path.read_bytes()[:200])
+    assert read_info(path) is None
+
+
 def test_packets_older_than_the_base_keep_their_times(tmp_path: Path) -> None:
     packets = sound(3, INFO.base_ms - 30)
     write(tmp_path / "a.flv", replace(INFO, start_ms=packets[0].dts_ms), [packets])
@@ -143,17 +153,11 @@ def test_a_part_that_cannot_be_read_is_a_spool_error(tmp_path: Path) -> None:
         read_part(tmp_path / "000001.flv")
 
 
-def test_files_get_their_name_when_they_are_whole(tmp_path: Path) -> None:
-    spool.make_directory(tmp_path / "a" / "b")
-    spool.write_file(tmp_path / "a" / "b" / "x.m4s", b"media")
-    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["x.m4s"]
-
-
 def test_a_recording_has_a_folder_that_goes_when_empty(tmp_path: Path) -> None:
     one = spool.Spool(tmp_path)
     assert one.folders() == []
     folder = one.folder("talk", "r1")
-    spool.make_directory(folder)
+    folder.mkdir(parents=True)
     assert one.folders() == [folder]
     (folder / "000001.flv").write_bytes(b"")
     one.remove(folder)

@@ -1,10 +1,15 @@
 """What a run leaves in the spool is found in order, and what is safe long enough goes."""
 
+import errno
 import os
 from pathlib import Path
 
+import pytest
+
 from relay.archive import upkeep
 from relay.archive.spool import PartInfo, Spool, commit_tag, part_header
+from relay.archive.upkeep import LeftPart
+from relay.errors import SpoolError
 from relay.media import Codec, Packet, Track
 from relay.protocol import flv
 
@@ -63,6 +68,48 @@ def test_an_open_part_without_a_commit_goes_and_a_closed_one_is_set_aside(tmp_pa
     assert upkeep.tail(found) is None
     assert [upkeep.resolve(left) for left in found.parts] == [None, None]
     assert [path.name for path in folder.iterdir()] == ["000000.flv.unreadable"]
+
+
+def test_a_small_part_with_a_torn_tail_keeps_its_commits(tmp_path: Path) -> None:
+    path = part(tmp_path / "talk" / "r1" / "000000.flv.part", 0, 0, 1)
+    with path.open("ab") as file:
+        file.write(b"no tag of any kind")
+    (found,) = upkeep.find(Spool(tmp_path))
+    resolved = upkeep.resolve(found.parts[0])
+    assert resolved is not None
+    assert resolved.path == path
+
+
+def test_an_open_part_with_commits_is_not_removed_though_it_does_not_say_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "talk" / "r1" / "000000.flv.part"
+    path.parent.mkdir(parents=True)
+    run = flv.file_header(has_video=True, has_audio=True)
+    path.write_bytes(run + commit_tag(run, offset=len(run), seq=1, packets=1, timestamp=0))
+    (found,) = upkeep.find(Spool(tmp_path))
+    assert upkeep.resolve(found.parts[0]) is None
+    assert [path.name for path in path.parent.iterdir()] == ["000000.flv.part.unreadable"]
+
+
+def test_an_open_part_the_disk_does_not_give_now_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = part(tmp_path / "talk" / "r1" / "000000.flv.part", 0, 0, 1)
+    real = Path.open
+    opened = 0
+
+    def failing(path: Path, *arguments: object) -> object:
+        nonlocal opened
+        opened += 1
+        if opened == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *arguments)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(SpoolError, match="Input/output error"):
+        upkeep.resolve(LeftPart(path, None))
+    found = upkeep.resolve(LeftPart(path, None))
+    assert found is not None
+    assert found.path == path
 
 
 def test_no_spool_has_no_leftovers(tmp_path: Path) -> None:

@@ -4,5 +4,16 @@ A file has ``async def run(bench)``, which raises nothing for a missed promise b
 ``scripts/chaos`` runs them long and prints the table; ``tests/e2e/test_chaos.py`` runs each of them short.
 """
 
-FAULTS: tuple[str, ...] = ()
+FAULTS: tuple[str, ...] = (
+    "kill_random",
+    "kill_points",
+    "torn_spool",
+    "bad_disk",
+    "power_cut",
+    "full_disk",
+    "big_backlog",
+    "store_faults",
+    "store_loses",
+    "steady_state",
+)
 """Names of the files here that are faults, in the order of the table."""

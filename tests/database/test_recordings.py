@@ -1,6 +1,7 @@
 """RecordingsRepo: sums, order, and operations that can be repeated."""
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from relay.database import Database, GapRow, RecordingRow, SegmentRow
 from relay.errors import NotFoundError
@@ -75,3 +76,19 @@ async def test_creating_twice_keeps_the_first_and_deleting_forgets_all(database:
     assert await repo.segments("r1") == []
     with pytest.raises(NotFoundError, match="r1"):
         await repo.get("r1")
+
+
+async def test_a_recording_is_restored_as_a_whole_and_only_once(database: Database) -> None:
+    repo = database.recordings
+    row = RecordingRow(id="r1", channel="demo", state="complete", started_at=1000.0, ended_at=1020.0, base_ms=5)
+    lost = [GapRow(start_ms=6000, length_ms=2500, reason="link lost")]
+    assert await repo.restore(row, [segment(0, stored=True), segment(1)], lost, replace=False)
+    assert not await repo.restore(row, [segment(7)], [], replace=False)
+    assert [item.seq for item in await repo.segments("r1")] == [0, 1]
+    found = await repo.get("r1")
+    assert (found.ended_at, found.base_ms, found.segments_stored, found.gap_s) == (1020.0, 5, 1, 2.5)
+    assert await repo.restore(row, [segment(7)], [], replace=True)
+    assert ([item.seq for item in await repo.segments("r1")], await repo.gaps("r1")) == ([7], [])
+    with pytest.raises(IntegrityError):
+        await repo.restore(row, [segment(8), segment(8)], [], replace=True)
+    assert [item.seq for item in await repo.segments("r1")] == [7], "half of it was written"

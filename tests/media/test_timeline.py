@@ -335,3 +335,11 @@ def test_reconnects_of_any_number_stay_on_one_timeline(sessions: list[tuple[Enco
             begin = (outcome.video if first.is_video else outcome.audio)[0][1]
             assert begin == max(ends) + away_ms
         last = (outcome.video[-1][1], outcome.audio[-1][1])
+
+
+def test_a_publisher_that_takes_its_time_after_connecting_lands_later_by_that() -> None:
+    timeline = Timeline(5000, 4000, 1_000_000)
+    timeline.arrived(1_000_700)
+    assert timeline.place(77, True) == 5700
+    assert timeline.place(77, False) == 5700
+    assert Timeline(5000, 4000, 1_000_000).place(77, True) == 5000, "not told the time"

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 from relay.archive.packager import init_segment
 from relay.errors import ProtocolError
 from relay.media import Codec, Packet, Track, TrackKind
-from relay.protocol.mp4 import Sample, TrackScale, box, boxes, fragment, read_fragments, read_init
+from relay.protocol.mp4 import (
+    Run,
+    Sample,
+    TrackScale,
+    box,
+    boxes,
+    fragment,
+    read_fragments,
+    read_init,
+    read_runs,
+    write_runs,
+)
 from tests.protocol.captures import FILES
 from tests.protocol.damage import value_or_error
 from tests.protocol.flv_files import read_file
@@ -136,6 +147,34 @@ def test_packets_round_trip(packets: list[Packet], rate: int) -> None:
     for sample, packet in zip(samples, ordered, strict=True):
         assert abs(sample.dts - Fraction(packet.dts_ms * rate, 1000)) <= Fraction(1, 2)
         assert abs(sample.dts + sample.cts_offset - Fraction(packet.pts_ms * rate, 1000)) <= Fraction(1, 2)
+
+
+@given(runs(), st.data())
+def test_runs_round_trip_and_part_anywhere(packets: list[Packet], data: st.DataObject) -> None:
+    """Read and written again a segment is the same, and the parts of a run make up the run."""
+    segment = fragment(3, packets, SCALES, base_ms=0, ends_ms={})
+    found = read_runs(segment)
+    assert write_runs(3, found) == segment
+    for run in found:
+        samples = list(run.samples())
+        cut = data.draw(st.integers(0, len(samples)))
+        first, second = run.part(0, cut), run.part(cut, len(samples))
+        assert [*first.samples(), *second.samples()] == samples
+        assert bytes(first.payload) + bytes(second.payload) == bytes(run.payload)
+        assert (first.end, second.end) == (second.dts, run.end)
+        assert Run(run.track_id, run.dts, first.table + second.table, run.payload) == run
+        moved = read_runs(write_runs(9, [second._replace(dts=second.dts + 5)]))
+        assert [dts for dts, _, _ in moved[0].samples()] == [dts + 5 for dts, _, _ in samples[cut:]]
+
+
+def test_a_segment_of_several_fragments_is_not_taken_apart() -> None:
+    segment = bytes.fromhex(SEGMENT)
+    assert [(run.track_id, run.dts, run.end, bytes(run.payload)) for run in read_runs(segment)] == [
+        (1, 16000, 18080, b"keybbc")
+    ]
+    for damaged in (b"", segment * 2, box(b"mdat", b"x")):
+        with pytest.raises(ProtocolError, match="movie fragments in the segment"):
+            read_runs(damaged)
 
 
 @given(runs(), st.integers(0, 16))

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("media", "config", "secret", "errors"),
+    ("media", "config", "secret", "errors", "files"),
     ("protocol",),
     ("hub", "supervise", "database"),
     ("ingest", "egress", "archive"),
@@ -29,8 +29,8 @@ FORBIDDEN = {
     "supervise": {"threading"} | _IO | _HEAVY,
 }
 HOMES = {
-    "boto3": ("archive/store.py",),
-    "botocore": ("archive/store.py",),
+    "boto3": ("archive/s3.py",),
+    "botocore": ("archive/s3.py",),
     "sqlalchemy": ("database/",),
     "alembic": ("database/",),
     "av": ("archive/packager.py", "archive/thumbnails.py", "cli/recordings.py", "egress/slate.py"),
@@ -39,7 +39,7 @@ HOMES = {
     "aiohttp_pydantic": ("web/",),
     "jinja2": ("web/",),
     "typer": ("cli/",),
-    "cryptography": ("database/", "archive/manifest.py"),
+    "cryptography": ("database/", "archive/signing.py"),
     "uvloop": ("app.py",),
 }
 TOP = {

@@ -19,6 +19,7 @@ from tests.support.listing import SCRIPT, Listing, tags
 
 _SET_DATA_FRAME = b"\x02\x00\x0d@setDataFrame"
 _CHUNK_STREAM = {8: 4, 9: 6, SCRIPT: 5}
+_HANDSHAKE_BYTES = 1 + 2 * 1536
 
 
 class Refused(Exception):
@@ -26,7 +27,11 @@ class Refused(Exception):
 
 
 class Publisher:
-    """One publishing connection. ``sent`` lists what went out, ``acknowledged`` the server's last number."""
+    """One publishing connection. ``sent`` lists what went out, ``acknowledged`` the server's last number.
+
+    ``ends`` has, for each access unit sent, the bytes behind the handshake up to its end, which is what an
+    Acknowledgement counts, and when it was written (monotonic seconds); ``told`` the same of Acknowledgements.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,9 @@ class Publisher:
         self.acknowledged = 0
         self.ended: str | None = None
         self.bytes_sent = 0
+        self.ends: list[tuple[int, float]] = []
+        self.told: list[tuple[int, float]] = []
+        self._position = -_HANDSHAKE_BYTES
         parts = urlsplit(url)
         app, _, name = parts.path.lstrip("/").rpartition("/")
         self._name = name + (f"?{parts.query}" if parts.query else "")
@@ -140,10 +148,13 @@ class Publisher:
             csid=_CHUNK_STREAM[type_id],
         )
         self.bytes_sent += len(data)
-        self._writer.write(data)
+        self.write(data)
+        if len(self.ends) < len(self.sent.items):
+            self.ends.append((self._position, time.monotonic()))
 
     def write(self, data: bytes) -> None:
         """Send bytes of the test's own making."""
+        self._position += len(data)
         self._writer.write(data)
 
     async def close(self) -> None:
@@ -172,7 +183,7 @@ class Publisher:
     def _flush(self) -> None:
         data = self._connection.data_to_send()
         if data:
-            self._writer.write(data)
+            self.write(data)
 
     async def _read(self) -> None:
         answer = self._answer
@@ -187,6 +198,7 @@ class Publisher:
                             self.ended = f"{event.code}: {event.description}"
                         case Acknowledged():
                             self.acknowledged = event.sequence
+                            self.told.append((event.sequence, time.monotonic()))
                 self._flush()
                 if self.ended is not None:
                     break

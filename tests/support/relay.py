@@ -45,6 +45,8 @@ class Relay:
             "OUTBOUND__ALLOW_PRIVATE": "true",
             **{key: str(value) for key, value in settings.items()},
         }
+        self.command: tuple[str | Path, ...] = (COMMAND,)
+        """What runs it: words before ``serve``."""
         self.process: Process | None = None
         self.keys: set[str] = set()
         """Every key seen; none of them may be in a log."""
@@ -55,7 +57,7 @@ class Relay:
 
     async def start(self, within: float = 30.0) -> None:
         """Start it and return once ``/readyz`` is green."""
-        self.process = self.processes.start(COMMAND, "serve", name=self.name, env=self.env)
+        self.process = self.processes.start(*self.command, "serve", name=self.name, env=self.env)
         await wait_for_port(self.http_port, self.process, within)
         until = time.monotonic() + within
         while True:
@@ -75,6 +77,10 @@ class Relay:
         code = await process.wait(within)
         assert code == 0, f"{self.name} ended with {code}:\n{process.tail()}"
         self.check_log()
+
+    def kill(self) -> None:
+        """SIGKILL; ``start`` begins anew on what is left."""
+        self._process.kill()
 
     @property
     def _process(self) -> Process:

@@ -24,11 +24,15 @@ REGION = "us-east-1"
 class S3Server:
     """One running server. ``settings`` are a relay's, as environment names without ``RELAY_``."""
 
+    errors = (BotoCoreError, ClientError)
+    """What its methods raise where it refuses, or has no such object."""
+
     def __init__(self, processes: Processes, folder: Path, prefix: str) -> None:
         self._processes = processes
         self._folder = folder
         self._ports = [free_port() for _ in range(12)]
         self._process: Process | None = None
+        self._clients: dict[str, Any] = {}  # by secret key
         self.bucket = "field-relay"
         self.prefix = prefix
         self.access_key = "relay"
@@ -46,14 +50,18 @@ class S3Server:
         return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
 
     def client(self) -> Any:
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-        )
+        """One that may be shared; made once for each pair of credentials, for that takes a third of a second."""
+        made = self._clients.get(self.secret_key)
+        if made is None:
+            made = self._clients[self.secret_key] = boto3.session.Session().client(
+                "s3",
+                endpoint_url=self.endpoint,
+                region_name=REGION,
+                aws_access_key_id=self.access_key,
+                aws_secret_access_key=self.secret_key,
+                config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+            )
+        return made
 
     async def start(self) -> None:
         """Start it, on the data it had, and return once the bucket answers."""

@@ -34,6 +34,9 @@ async def test_a_recording_plays_from_its_signed_links_alone(app: App, browser: 
     assert "#EXT-X-ENDLIST" in playlist
     links = re.findall(r"^[^#].*$", playlist, re.MULTILINE)
     assert links
+    assert "expires=" in links[0]
+    expires = int(links[0].partition("expires=")[2].partition("&")[0])
+    assert (expires % 3600, 0 < expires - time.time() - LINK_S <= 3600) == (0, True), "the same links for an hour"
     assert all("signature=" in link for link in links)
     base = f"/api/v1/recordings/{recording}/"
     assert (await browser.ask("GET", base + links[0], token=""))[0] == 200
