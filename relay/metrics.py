@@ -237,7 +237,12 @@ class RelayCollector(Collector):
         add_counts(errors, [], stats.store_errors)
         gaps = CounterMetricFamily("relay_archive_gaps", "Gaps written down, by reason", labels=["reason"])
         add_counts(gaps, [], stats.gaps)
-        yield from (segments, stored, oldest, spool, errors, gaps)
+        missing = CounterMetricFamily(
+            "relay_archive_gap_seconds", "Missing time written down, by reason", labels=["reason"]
+        )
+        for reason, seconds in stats.gap_s.items():
+            missing.add_metric([reason], seconds)
+        yield from (segments, stored, oldest, spool, errors, gaps, missing)
         for name, words, count in (
             ("relay_archive_spool_errors", "Commits the spool disk refused", archive.spool_errors),
             ("relay_archive_catalog_errors", "Catalog changes that failed and were tried again", stats.catalog_errors),

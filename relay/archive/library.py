@@ -31,8 +31,8 @@ class Library:
 
     async def playlist(self, recording: str) -> str:
         """The recording's playlist now, with what is packaged but not stored yet. Raises NotFoundError."""
-        row, segments, _ = await self.parts_of(recording)
-        return await self._in_thread(lambda: media_playlist(segments, complete=row.state == "complete"))
+        row, segments, gaps = await self.parts_of(recording)
+        return await self._in_thread(lambda: media_playlist(segments, gaps, complete=row.state == "complete"))
 
     async def read(self, recording: str, name: str) -> bytes:
         """One of the recording's files by its name. Raises NotFoundError or StoreError."""

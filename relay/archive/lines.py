@@ -190,6 +190,7 @@ class Lines:
         """Write down missing time."""
         recording.gaps[gap.start_ms] = gap
         self._stats.gaps[gap.reason] += 1
+        self._stats.gap_s[gap.reason] += gap.length_ms / 1000
         await self.insist(lambda: self._catalog.add_gap(recording.id, gap))
 
     def upload(

@@ -128,7 +128,8 @@ class Papers:
 
     def _playlist(self, recording: Recording) -> Callable[[], bytes]:
         segments, complete = recording.storable(), recording.is_complete and recording.all_stored
-        return lambda: playlist.media_playlist(segments, complete=complete).encode()
+        gaps = list(recording.gaps.values())
+        return lambda: playlist.media_playlist(segments, gaps, complete=complete).encode()
 
     def _manifest(self, recording: Recording) -> Callable[[], bytes]:
         """Of what is stored now, to be made in a thread."""

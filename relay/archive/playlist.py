@@ -5,27 +5,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from relay.database import SegmentRow
+from relay.database import GapRow, SegmentRow
 from relay.errors import EvidenceError
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
 PLAYLIST_NAME = "index.m3u8"
+GAP_NAME = "gap.mp4"
+GAP_DATA = b"\0\0\0\x08free"  # what a player gets that loads missing media all the same: a box without content
 _LONGEST_S = 86_400.0
 
 
-def media_playlist(segments: Sequence[SegmentRow], *, complete: bool) -> str:
-    """An HLS media playlist naming segments relative to itself, dated, with every discontinuity marked.
+def media_playlist(segments: Sequence[SegmentRow], gaps: Sequence[GapRow] = (), *, complete: bool) -> str:
+    """An HLS media playlist naming segments relative to itself, dated, with every discontinuity and gap marked.
 
     A recording still going on is an EVENT playlist; a complete one is VOD and ends. What could only be kept as FLV
-    has no init segment and is left out.
+    has no init segment and is left out. A gap counts with its length, in entries that say there is no media
+    (EXT-X-GAP, draft-pantos-hls-rfc8216bis §4.4.4.7), none longer than a segment may be.
     """
     flv_only = {segment.seq for segment in segments if not segment.init_key}
     segments = [segment for segment in segments if segment.init_key]
     longest = max((segment.duration_s for segment in segments), default=1.0)
+    target_s = max(1, math.floor(longest + 0.5))
+    missing = sorted(gaps, key=lambda gap: gap.start_ms)
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
-        f"#EXT-X-TARGETDURATION:{max(1, math.floor(longest + 0.5))}",
+        f"#EXT-X-TARGETDURATION:{target_s}",
         "#EXT-X-MEDIA-SEQUENCE:0",
         f"#EXT-X-PLAYLIST-TYPE:{'VOD' if complete else 'EVENT'}",
     ]
@@ -33,6 +38,10 @@ def media_playlist(segments: Sequence[SegmentRow], *, complete: bool) -> str:
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
     init = ""
     for segment in segments:
+        while missing and missing[0].start_ms < segment.start_ms:
+            gap = missing.pop(0)
+            if segment is not segments[0]:
+                lines += _gap_lines(gap, target_s)
         if (segment.discontinuity or segment.seq - 1 in flv_only) and segment is not segments[0]:
             lines.append("#EXT-X-DISCONTINUITY")
         if segment.init_key != init:
@@ -45,6 +54,12 @@ def media_playlist(segments: Sequence[SegmentRow], *, complete: bool) -> str:
     if complete:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
+
+
+def _gap_lines(gap: GapRow, target_s: int) -> list[str]:
+    length_s = gap.length_ms / 1000
+    pieces = max(1, math.ceil(length_s / target_s))
+    return ["#EXT-X-GAP", f"#EXTINF:{length_s / pieces:.3f},", GAP_NAME] * pieces
 
 
 def file_name(object_key: str) -> str:
@@ -75,7 +90,7 @@ class MediaPlaylist:
 
 
 def read_playlist(data: bytes) -> MediaPlaylist:
-    """Read what ``media_playlist`` wrote. Raises EvidenceError of kind ``playlist``."""
+    """Read the segments of what ``media_playlist`` wrote. Raises EvidenceError of kind ``playlist``."""
     try:
         lines = data.decode().splitlines()
     except UnicodeDecodeError as error:
@@ -101,6 +116,8 @@ def read_playlist(data: bytes) -> MediaPlaylist:
             discontinuity = True
         elif tag == "#EXT-X-ENDLIST":
             found.ends = True
+        elif line == GAP_NAME:
+            duration_s = 0.0
         elif line and not line.startswith("#"):
             found.segments.append(Listed(line, init, duration_s, started_at, discontinuity))
             duration_s, started_at, discontinuity = 0.0, None, False

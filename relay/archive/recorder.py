@@ -21,7 +21,8 @@ PART_BYTES = 32 * 1024 * 1024
 WAITING_BYTES = 16 * 1024 * 1024
 HOLE_MS = 100
 LINK_LOST = "link lost"
-NO_MEDIA = "no media from the encoder"
+STALLED = "stalled"
+DROPPED = "dropped by the encoder"
 DISK = "spool disk failed"
 DISK_FULL = "spool disk nearly full"
 EPOCH_MS = 1 << 30  # how far a part may begin from the base of its tags, whose times have 32 bits
@@ -93,7 +94,8 @@ class Recorder:
         self._tags_base_ms = 0
         self._last_dts_ms: int | None = None
         self._step_ms = 0.0
-        self._gap = ""
+        self._gap = ""  # why media may be missing before what comes next
+        self._publishers = stream.stats.publishers
         self._dropping = late
         self._dropped_ms: int | None = None  # DTS of the last packet dropped since anything was kept
         self._dropped_for = DISK
@@ -110,6 +112,7 @@ class Recorder:
             or last is None
             or batch.closing[0] is not video
             or batch.closing[1] is not audio
+            or self._gap
             or batch.first_dts_ms - last > HOLE_MS
             or self._may_end(part, batch)
             or part.pending_bytes > WAITING_BYTES
@@ -139,8 +142,10 @@ class Recorder:
             self.stream.subscribe(self, NO_LIMIT, whole=True)
 
     def resumed(self) -> None:
-        """A publisher returned: a hole before its media is the link's doing."""
-        self._gap = LINK_LOST
+        """Media is back: a hole before it is the link's doing, which broke the connection or only held it up."""
+        publishers = self.stream.stats.publishers
+        self._gap = STALLED if publishers == self._publishers else LINK_LOST
+        self._publishers = publishers
 
     def finish(self) -> None:
         """The stream is over: close the last part. ``keeper.finished`` is called once all parts are closed."""
@@ -238,6 +243,7 @@ class Recorder:
             self._part_tracks = (packet.track, audio) if packet.is_video else (video, packet.track)
         self._put(self._parts.current, run, opening, seq)
         self._tracks = batch.closing
+        self._gap = ""
 
     def _put(self, part: OpenPart | None, packets: Sequence[Packet], opening: Tracks, seq: int) -> None:
         if packets and part is not None:
@@ -262,7 +268,7 @@ class Recorder:
         if packet.dts_ms - last > HOLE_MS + 3 * self._step(part, last):
             # Holes that repeat are the stream's own pace, which is learned within a few of them.
             self._step_ms = min(float(packet.dts_ms - last), 2 * self._step_ms + 40)
-            return self._gap or NO_MEDIA
+            return self._gap or DROPPED
         if waiting > WAITING_BYTES:
             self._dropping = True
             self._dropped_for = DISK

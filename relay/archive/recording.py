@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from relay.archive.packager import InitSegment, init_segment, media_segment, tracks_of
+from relay.archive.playlist import GAP_DATA, GAP_NAME
 from relay.archive.recorder import Earlier
 from relay.archive.spool import ClosedPart, Part, read_part
 from relay.archive.thumbnails import jpeg
@@ -233,7 +234,16 @@ def package(recording: Recording, closed: ClosedPart, thumbnail_every_s: float =
         thumbnail=picture is not None,
     )
     recording.advance(segment)
-    return Packaged(segment, gap, [*new, media, *([] if picture is None else [picture])])
+    marker = [] if gap is None else [_gap_marker(recording, closed.path.parent)]
+    return Packaged(segment, gap, [*new, *marker, media, *([] if picture is None else [picture])])
+
+
+def _gap_marker(recording: Recording, folder: Path) -> PackagedFile:
+    """What the playlist names where media is missing, beside the segments. Raises OSError."""
+    path = folder / GAP_NAME
+    if not path.exists():
+        write_file(path, GAP_DATA)
+    return PackagedFile.at(path, f"{recording.prefix}/{GAP_NAME}")
 
 
 def _thumbnail(recording: Recording, folder: Path, seq: int, first: Packet | None, at_ms: int) -> PackagedFile | None:

@@ -1,7 +1,7 @@
 """Stats: the archive's plain counters, read by metrics at scrape."""
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 DELAY_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -31,6 +31,7 @@ class ArchiveStats:
     store_errors: Counter[str] = field(default_factory=Counter)
     catalog_errors: int = 0
     gaps: Counter[str] = field(default_factory=Counter)  # by reason
+    gap_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # seconds, by reason
     delay: Durations = field(default_factory=Durations)
     paused: int = 0  # times a recording was paused for want of space
     refused: int = 0  # recordings not begun for want of space

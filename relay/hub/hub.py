@@ -146,6 +146,7 @@ class Hub:
         stream = self.stream(name)
         if self._is_sending(name):
             self._contests.setdefault(name, deque(maxlen=CONTEST_TAKEOVERS)).append(time.monotonic())
+        stream.stats.publishers += 1
         previous = self._leases.pop(name, None)
         if previous is not None:
             previous.current = False

@@ -30,6 +30,7 @@ class StreamStats:
         "last_keyframe_dts_ms",
         "last_packet_at",
         "media_bytes",
+        "publishers",
         "takeovers",
         "video_packets",
     )
@@ -38,6 +39,7 @@ class StreamStats:
         self.video_packets = 0
         self.audio_packets = 0
         self.media_bytes = 0
+        self.publishers = 0
         self.takeovers = 0
         self.held_s = 0.0  # finished holds, in seconds
         self.holding_since: float | None = None  # monotonic seconds

@@ -15,7 +15,7 @@ from relay.web.api import answer
 from relay.web.routes import Route
 
 LINK_S = 6 * 3600
-_NAME = re.compile(r"[0-9]{6,}\.m4s|init-[0-9a-z]+\.mp4|[0-9]{6,}\.raw\.flv|thumb-[0-9]{6,}\.jpg")
+_NAME = re.compile(r"[0-9]{6,}\.m4s|init-[0-9a-z]+\.mp4|gap\.mp4|[0-9]{6,}\.raw\.flv|thumb-[0-9]{6,}\.jpg")
 _TYPES = {"m4s": "video/iso.segment", "mp4": "video/mp4", "flv": "video/x-flv", "jpg": "image/jpeg"}
 PLAYLIST = "application/vnd.apple.mpegurl"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.archive.playlist import file_name, media_playlist, read_playlist
-from relay.database import SegmentRow
+from relay.archive.playlist import GAP_NAME, file_name, media_playlist, read_playlist
+from relay.database import GapRow, SegmentRow
 from relay.errors import EvidenceError
 
 
@@ -53,6 +53,21 @@ def test_new_tracks_and_gaps_are_discontinuities() -> None:
     parsed = m3u8.loads(media_playlist(rows, complete=True))
     assert [segment.discontinuity for segment in parsed.segments] == [False, False, True]
     assert [segment.init_section.uri for segment in parsed.segments] == ["init-1.mp4", "init-1.mp4", "init-2.mp4"]
+
+
+def test_missing_time_is_there_as_entries_without_media() -> None:
+    rows = [row(0), row(1, start_ms=26_000, discontinuity=True), row(2, start_ms=32_000)]
+    text = media_playlist(rows, [GapRow(start_ms=6000, length_ms=20_000, reason="link lost")], complete=True)
+    parsed = m3u8.loads(text)
+    assert [(segment.uri, segment.duration, bool(segment.gap_tag)) for segment in parsed.segments] == [
+        ("000000.m4s", 6.0, False),
+        *[(GAP_NAME, 5.0, True)] * 4,
+        ("000001.m4s", 6.0, False),
+        ("000002.m4s", 6.0, False),
+    ]
+    assert [segment.discontinuity for segment in parsed.segments] == [False] * 5 + [True, False]
+    assert parsed.target_duration == 6
+    assert [item.name for item in read_playlist(text.encode()).segments] == ["000000.m4s", "000001.m4s", "000002.m4s"]
 
 
 def test_what_is_kept_as_flv_is_left_out() -> None:

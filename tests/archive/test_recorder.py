@@ -10,7 +10,17 @@ import pytest
 from relay.archive import parts as parts_module
 from relay.archive import recorder as module
 from relay.archive.committer import Committer
-from relay.archive.recorder import DISK, DISK_FULL, LINK_LOST, NO_LIMIT, NO_MEDIA, ClosedPart, Earlier, Recorder
+from relay.archive.recorder import (
+    DISK,
+    DISK_FULL,
+    DROPPED,
+    LINK_LOST,
+    NO_LIMIT,
+    STALLED,
+    ClosedPart,
+    Earlier,
+    Recorder,
+)
 from relay.archive.spool import Part, read_part
 from relay.hub import Stream
 from relay.media import Codec, Packet, Track
@@ -160,12 +170,22 @@ async def test_a_changed_track_begins_a_part_and_an_equal_one_does_not(bench: Be
 
 async def test_a_hole_begins_a_part_that_says_why(bench: Bench) -> None:
     bench.write(pictures(0, 2000))
+    bench.stream.stats.publishers += 1
     bench.recorder.resumed()
     bench.write(pictures(5000, 6000))
+    bench.recorder.resumed()
+    bench.write(pictures(7000, 8000))
+    bench.recorder.resumed()
     bench.write(pictures(8000, 9000))
+    bench.write(pictures(12000, 13000))
     parts = await bench.end()
-    assert [(part.info.start_ms, part.info.gap) for part in parts] == [(0, ""), (5000, LINK_LOST), (8000, NO_MEDIA)]
-    assert [part.end_ms for part in bench.parts] == [None, None, None]
+    assert [(part.info.start_ms, part.info.gap) for part in parts] == [
+        (0, ""),
+        (5000, LINK_LOST),
+        (7000, STALLED),
+        (12000, DROPPED),
+    ]
+    assert [part.end_ms for part in bench.parts] == [None, None, None, None]
 
 
 async def test_a_return_without_a_hole_goes_on_in_the_same_part(bench: Bench) -> None:

@@ -45,7 +45,7 @@ async def test_a_recording_is_listed_linked_and_deleted(tmp_path: Path, packets:
         (gap,) = (await app.control.recordings.gaps(running)).gaps
         assert gap.length_s == pytest.approx(3.0, abs=0.1)
         assert gap.start_s == pytest.approx(8.0, abs=0.1)
-        assert gap.reason == "no media from the encoder"
+        assert gap.reason == "dropped by the encoder"
         (picture,) = (await app.control.recordings.thumbnails(running)).thumbnails
         status, _, response = await browser.ask("GET", picture.url)
         assert (status, response.content_type) == (200, "image/jpeg")

@@ -9,6 +9,7 @@ import m3u8
 from relay.protocol.mp4 import read_fragments, read_init
 from tests.support.listing import Item, Listing, digest
 
+GAP = "gap.mp4"
 Load = Callable[[str], bytes]
 """Name of an object beside the playlist → its bytes."""
 
@@ -29,6 +30,8 @@ class Part:
 class Recording:
     playlist: str
     parts: list[Part] = field(default_factory=list)
+    gaps_s: list[float] = field(default_factory=list)
+    """The lengths of the entries that stand for missing media."""
 
     @property
     def duration_s(self) -> float:
@@ -67,6 +70,10 @@ def read_recording(load: Load) -> Recording:
     recording = Recording(text)
     inits: dict[str, bytes] = {}
     for segment in playlist.segments:
+        if segment.uri == GAP:
+            assert segment.gap_tag, "an entry without media says so"
+            recording.gaps_s.append(segment.duration)
+            continue
         init_name = segment.init_section.uri
         if init_name not in inits:
             inits[init_name] = load(init_name)
