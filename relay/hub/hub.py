@@ -219,6 +219,7 @@ class Hub:
         self._cancel_hold(stream.name)
         for listener in self._listeners:
             if was is StreamState.HOLDING:
+                stream.stats.last_keyframe_dts_ms = None  # the pause is no interval
                 listener.stream_resumed(stream)
             else:
                 listener.stream_live(stream)

@@ -22,13 +22,13 @@ def run(*words: str) -> None:
 class Link:
     """A namespace joined to this one by a pair of virtual Ethernet devices. Needs root. Use as a context manager.
 
-    ``host`` is this side's address, as the phone dials it; the phone has one of 250 addresses at a time.
+    ``host`` is this side's address, as the phone dials it; the phone has one of 250 addresses at a time, on ``device``.
     """
 
     def __init__(self) -> None:
         number = (os.getpid() * 7 + next(_numbers)) % 16000
         self.name = f"fr{os.getpid()}n{number}"
-        self._near, self._far = f"fr{number}a", f"fr{number}b"
+        self._near, self.device = f"fr{number}a", f"fr{number}b"
         self._net = f"10.{64 + number // 256}.{number % 256}"
         self.host = f"{self._net}.1"
         self.address = ""
@@ -36,11 +36,11 @@ class Link:
     def __enter__(self) -> Self:
         run("ip", "netns", "add", self.name)
         try:
-            run("ip", "link", "add", self._near, "type", "veth", "peer", "name", self._far, "netns", self.name)
+            run("ip", "link", "add", self._near, "type", "veth", "peer", "name", self.device, "netns", self.name)
             run("ip", "addr", "add", f"{self.host}/24", "dev", self._near)
             run("ip", "link", "set", self._near, "up")
             self.inside("ip", "link", "set", "lo", "up")
-            self.inside("ip", "link", "set", self._far, "up")
+            self.inside("ip", "link", "set", self.device, "up")
             self.move(10)
         except BaseException:
             self.remove()
@@ -63,9 +63,9 @@ class Link:
     def move(self, last: int) -> None:
         """Another address for the phone, at once. Connections from the old one hear and say nothing any more."""
         if self.address:
-            self.inside("ip", "addr", "del", f"{self.address}/24", "dev", self._far)
+            self.inside("ip", "addr", "del", f"{self.address}/24", "dev", self.device)
         self.address = f"{self._net}.{last}"
-        self.inside("ip", "addr", "add", f"{self.address}/24", "dev", self._far)
+        self.inside("ip", "addr", "add", f"{self.address}/24", "dev", self.device)
 
     def cut(self) -> None:
         """No packet passes, in either direction; nobody is told."""
@@ -80,7 +80,7 @@ class Link:
     def slow(self, kbit: int) -> None:
         """The phone sends no faster than this."""
         self.inside(
-            "tc", "qdisc", "replace", "dev", self._far, "root", "tbf",
+            "tc", "qdisc", "replace", "dev", self.device, "root", "tbf",
             "rate", f"{kbit}kbit", "burst", "16kb", "latency", "800ms",
         )  # fmt: skip
 

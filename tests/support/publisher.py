@@ -152,6 +152,11 @@ class Publisher:
         if len(self.ends) < len(self.sent.items):
             self.ends.append((self._position, time.monotonic()))
 
+    async def drain(self) -> None:
+        """Wait while more than a little is still to be sent."""
+        if self._writer.transport.get_write_buffer_size() > 65536:
+            await self._writer.drain()
+
     def write(self, data: bytes) -> None:
         """Send bytes of the test's own making."""
         self._position += len(data)

@@ -1,0 +1,213 @@
+"""Phones on links that die: the strictest destination never notices, the recording is one, gaps are what was missed."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.support import clips
+from tests.support.listing import AUDIO, VIDEO, Item
+from tests.support.netns import Link
+from tests.support.phone import Phone
+from tests.support.probe import decode
+from tests.support.publisher import Publisher
+from tests.support.recording import Recording, read_folder
+from tests.support.relay import Relay
+from tests.support.strict import StrictSink
+
+GOP_S = 2.0
+STARVE_S = 30 if clips.FULL else 14
+OUTAGES_S = [random.Random(7).uniform(3, 60) for _ in range(12)] if clips.FULL else [3.0, 9.0, 4.5]
+BETWEEN_S = 25.0 if clips.FULL else 5.0
+PHONE = replace(clips.LOAD, name="phone", seconds=1500 if clips.FULL else 90, width=320, height=180)
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    with Link() as made:
+        yield made
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[StrictSink]:
+    async with StrictSink() as made:
+        yield made
+
+
+@pytest.fixture
+async def relay(start_relay: Start) -> Relay:
+    """Listening on the links' side, too."""
+    found = await start_relay()
+    await found.stop()
+    return await start_relay("field", RTMP__LISTEN=f"0.0.0.0:{found.rtmp_port}", ARCHIVE__SEGMENT_S=2)
+
+
+async def on_air(relay: Relay, sink: StrictSink, link: Link, **fields: object) -> Phone:
+    """A phone that is live on ``talk``, whose destination ``strict`` is live."""
+    channel = await relay.add_channel("talk")
+    await relay.add_destination("talk", "strict", sink.url, "strict-key-1", **fields)
+    port = relay.settings["RTMP__LISTEN"].rpartition(":")[2]
+    clip = await asyncio.to_thread(clips.make, PHONE)
+    phone = Phone(f"rtmp://{link.host}:{port}/live/{channel['stream_key']}", clip, link)
+    await phone.dial()
+    await relay.wait_destination("talk", "strict", "live")
+    await asyncio.sleep(2)
+    return phone
+
+
+def stored(relay: Relay, recording: dict[str, object]) -> Recording:
+    return read_folder(relay.data / "archive" / "talk" / str(recording["id"]))
+
+
+def check_whole(phone: Phone, recording: Recording) -> list[Item]:
+    """Nothing in the archive that was not sent, in the order it was sent, nothing twice; the items kept."""
+    kept = recording.listing().items
+    for track in ("video", "audio"):
+        sent = [item.digest for item in phone.sent.track(track)]
+        got = [item.digest for item in kept if item.track == track]
+        at = 0
+        for digest in got:
+            while at < len(sent) and sent[at] != digest:
+                at += 1
+            assert at < len(sent), f"{track}: something that was not sent, or not in this order"
+            at += 1
+    return kept
+
+
+async def test_a_phone_that_changes_its_address_takes_over_at_once(relay: Relay, sink: StrictSink, link: Link) -> None:
+    """The old socket is silent and nobody closed it; then it wakes up, and is told to go."""
+    phone = await on_air(relay, sink, link)
+    first_address = link.address
+    link.move(11)
+    await phone.redial()
+    old = phone.publishers[0]
+    assert phone.accepted_s[-1] <= 1.0
+    await asyncio.sleep(3)
+    held = await relay.channel("talk")
+    assert (held["state"], held["takeovers"], held["is_contested"]) == ("live", 1, False)
+    link.inside("ip", "addr", "add", f"{first_address}/24", "dev", link.device)
+    for number in range(100):
+        if old.ended is not None:
+            break
+        old.send_tag(VIDEO, 600_000 + number, b"\x27\x01\0\0\0late%d" % number)
+        await asyncio.sleep(0.05)
+    assert old.ended is not None, "it is told to go"
+    await phone.close()
+    recording = await relay.recording("talk")
+    kept = stored(relay, recording)
+    assert max(item.dts_ms for item in kept.listing().items) < 60_000, "nothing of what it sent is interleaved"
+    assert sink.broken == []
+    assert len(sink.of("strict-key-1")) == 1
+    (gap,) = (await relay.api("GET", f"/recordings/{recording['id']}/gaps"))["gaps"]
+    assert gap["reason"] == "link lost"
+
+
+async def test_outages_leave_one_recording_and_one_connection(relay: Relay, sink: StrictSink, link: Link) -> None:
+    phone = await on_air(relay, sink, link)
+    away: list[float] = []
+    for outage_s in OUTAGES_S:
+        link.cut()
+        started = time.monotonic()
+        await phone.stop()
+        await asyncio.sleep(outage_s)
+        link.mend()
+        await phone.redial()
+        away.append(time.monotonic() - started)
+        await asyncio.sleep(BETWEEN_S)
+    await phone.close()
+    recording = await relay.recording("talk")
+    assert sink.broken == []
+    arrival = sink.only("strict-key-1")
+    assert arrival.goodbye
+    assert len((await relay.api("GET", "/recordings?channel=talk"))["recordings"]) == 1
+    kept = stored(relay, recording)
+    check_whole(phone, kept)
+    gaps = (await relay.api("GET", f"/recordings/{recording['id']}/gaps"))["gaps"]
+    assert len(gaps) == len(OUTAGES_S)
+    for gap, missed_s in zip(gaps, away, strict=True):
+        assert gap["length_s"] == pytest.approx(missed_s, abs=GOP_S), gaps
+        assert gap["reason"] == "link lost"
+    assert sum(kept.gaps_s) == pytest.approx(sum(gap["length_s"] for gap in gaps), abs=0.05)
+    metrics = await relay.metrics()
+    assert metrics['relay_archive_gap_seconds_total{reason="link lost"}'] == pytest.approx(sum(kept.gaps_s), abs=0.05)
+    assert metrics['relay_hold_seconds_total{channel="talk"}'] == pytest.approx(sum(away), abs=2 + GOP_S * len(away))
+    await decode(relay.data / "archive" / "talk" / recording["id"] / "index.m3u8", "-allowed_extensions", "ALL")
+    check_sync(kept.listing().items, phone)
+
+
+def check_sync(kept: list[Item], phone: Phone) -> None:
+    """Sound and picture are as far apart as they were sent, on every connection, within a frame of each."""
+    where = {item.digest: item.dts_ms for item in kept}
+    for publisher in phone.publishers:
+        moved = {
+            track: {where[item.digest] - item.dts_ms for item in publisher.sent.track(track) if item.digest in where}
+            for track in ("video", "audio")
+        }
+        if moved["video"] and moved["audio"]:
+            assert max(map(max, moved.values())) - min(map(min, moved.values())) <= 55, moved
+
+
+async def test_a_hold_ends_at_its_limit_and_starts_afresh(relay: Relay, sink: StrictSink, link: Link) -> None:
+    limit_s, outage_s = (120.0, 600.0) if clips.FULL else (4.0, 10.0)
+    phone = await on_air(relay, sink, link, hold={"mode": "freeze", "limit_s": limit_s})
+    link.cut()
+    await phone.stop()
+    await relay.wait_channel("talk", "holding", 15)
+    started = time.monotonic()
+    first = sink.only("strict-key-1")
+    while not first.goodbye:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - started == pytest.approx(limit_s, abs=2)
+    await asyncio.sleep(max(0.0, outage_s - (time.monotonic() - started)))
+    link.mend()
+    await phone.redial()
+    returned = time.monotonic()
+    while len(sink.of("strict-key-1")) < 2 or not sink.of("strict-key-1")[1].listing.items:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - returned <= 3.0
+    await asyncio.sleep(3)
+    await phone.close()
+    assert sink.broken == []
+    assert len((await relay.api("GET", "/recordings?channel=talk"))["recordings"]) == 1
+
+
+@pytest.mark.parametrize("track", ["video", "audio"])
+async def test_a_track_that_starves_is_stood_in_for(track: str, relay: Relay, sink: StrictSink, link: Link) -> None:
+    phone = await on_air(relay, sink, link)
+    phone.muted = VIDEO if track == "video" else AUDIO
+    started_ms = phone.sent.items[-1].dts_ms
+    await asyncio.sleep(STARVE_S)
+    phone.muted = 0
+    await asyncio.sleep(5)
+    await phone.close()
+    assert sink.broken == []
+    arrival = sink.only("strict-key-1")
+    filler = [item.dts_ms for item in arrival.listing.track(track) if 5000 < item.dts_ms - started_ms < STARVE_S * 1000]
+    assert max(later - earlier for earlier, later in pairwise(filler)) <= 1100
+    kept = stored(relay, await relay.recording("talk"))
+    check_whole(phone, kept)
+
+
+async def test_a_phone_that_turns_is_one_change(relay: Relay, sink: StrictSink, link: Link) -> None:
+    channel = await relay.add_channel("talk")
+    async with StrictSink() as other:
+        await relay.add_destination("talk", "strict", sink.url, "strict-key-1", on_change="reconnect")
+        await relay.add_destination("talk", "made", other.url, "made-key-1", on_change="transcode")
+        port = relay.settings["RTMP__LISTEN"].rpartition(":")[2]
+        clip = await asyncio.to_thread(clips.make_resized)
+        url = f"rtmp://{link.host}:{port}/live/{channel['stream_key']}"
+        async with Publisher(url, dial=link.socket) as publisher:
+            await publisher.send(clip)
+        recording = await relay.recording("talk")
+        assert sink.broken == []
+        assert other.broken == []
+        assert len(sink.of("strict-key-1")) == 2, "one connection for each size"
+        assert len(other.of("made-key-1")) == 1, "and one that sees no change"
+    kept = stored(relay, recording)
+    assert sum(part.discontinuity for part in kept.parts) == 1
+    assert len({part.init_name for part in kept.parts}) == 2
