@@ -1,6 +1,7 @@
 """Archive: recordings from their first packet to the store, across reconnects and restarts (hub.StreamListener)."""
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -69,6 +70,7 @@ class Archive:
         self._recorders: dict[str, Recorder] = {}  # by channel, while live
         self._unrecorded: dict[str, Stream] = {}  # live, and not recorded for want of space
         self._policies: dict[str, Policy] = {}
+        self._limits_changed = asyncio.Event()
         self.disk = DiskWatch(
             self._spool.root,
             archive.reserve_percent,
@@ -99,7 +101,7 @@ class Archive:
         self._spawn(self._leftovers.work_off(self._know))
         self._spawn(self._uploader.prove())
         self._spawn(self._every(SWEEP_S, self._sweep))
-        self._spawn(self._every(RETENTION_S, self._retain))
+        self._spawn(self._every(SWEEP_S, self._retain))
         self._spawn(self._every(LOOK_EVERY_S, self.disk.check))
 
     async def close(self, timeout_s: float = 5.0) -> None:
@@ -183,6 +185,7 @@ class Archive:
         self._policies.pop(channel, None)
         if policy is not None:
             self._policies[channel] = policy
+            self._limits_changed.set()
 
     async def delete(self, recording: str) -> None:
         """Delete a recording from spool, store and catalog. Raises NotFoundError, or ConflictError while it runs."""
@@ -327,14 +330,24 @@ class Archive:
                 self._recordings.pop(recording.id, None)
 
     async def _retain(self) -> None:
-        for channel, policy in list(self._policies.items()):
-            await self.retain(channel, policy)
+        """Every ten minutes; sooner where limits changed, or something was busy."""
+        self._limits_changed.clear()
+        was_busy = [await self.retain(channel, policy) for channel, policy in list(self._policies.items())]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if any(was_busy) else RETENTION_S):
+                await self._limits_changed.wait()
 
-    async def retain(self, channel: str, policy: Policy) -> None:
-        """Delete those of a channel's recordings that have had their time."""
+    async def retain(self, channel: str, policy: Policy) -> bool:
+        """Delete those of a channel's recordings that have had their time. Whether one of them was busy still."""
+        was_busy = False
         for row in due(await self._catalog.newest(channel, limit=1_000_000), policy, time.time()):
-            log.info("recording has had its time", channel=channel, recording=row.id)
-            await self.delete(row.id)
+            try:
+                await self.delete(row.id)
+            except ConflictError:
+                was_busy = True
+            else:
+                log.info("recording has had its time", channel=channel, recording=row.id)
+        return was_busy
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """``work`` now and again until the end, whatever becomes of one turn."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from relay.errors import ConfigError, ConflictError
+from relay.files import make_directory
 
 LOCK_FILE = "relay.lock"
 
@@ -16,7 +17,7 @@ def owned(data_dir: Path) -> Iterator[None]:
     """``data_dir`` is this process's alone meanwhile. Raises ConflictError when it is another's, or ConfigError."""
     path = data_dir / LOCK_FILE
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(data_dir)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
