@@ -59,7 +59,12 @@ class FittedStream:
 
     async def _run_one(self) -> None:
         self._transcoder = transcoder = Transcoder(
-            self._source, self._limit, shape=self._shaped, write=self._write, on_silence=self._silent
+            self._source,
+            self._limit,
+            shape=self._shaped,
+            write=self._write,
+            on_silence=self._silent,
+            floor_ms=(self.out.last_video_ms, self.out.last_audio_ms),
         )
         try:
             await transcoder.run(self._supervisor.live)

@@ -29,7 +29,7 @@ class Transcoder:
     """Reads ``source`` (hub.Reader) from its last keyframe to a hole, or a change of tracks, or its end.
 
     ``shape``: tells what is wanted once the tracks are known. ``write``: gets what comes out, on the stream's
-    timeline. ``on_silence``: called, again and again, while nothing does.
+    timeline, each track's DTS above ``floor_ms``. ``on_silence``: called, again and again, while nothing does.
     """
 
     def __init__(
@@ -40,8 +40,10 @@ class Transcoder:
         shape: Callable[[Tracks], Shape],
         write: Callable[[list[Packet]], None],
         on_silence: Callable[[], None],
+        floor_ms: tuple[int | None, int | None] = (None, None),
     ) -> None:
         self.cpu_s = 0.0
+        self._floor_ms = floor_ms
         self.pid = 0
         self._source = source
         self._limit = limit
@@ -150,7 +152,6 @@ class Transcoder:
                 await out.drain()
                 subscription.resume()
             out.close()
-            await out.wait_closed()
         except OSError:
             await asyncio.sleep(FLUSH_S)  # it is gone; reading its other end tells why
 
@@ -171,7 +172,7 @@ class Transcoder:
         """Give on what comes out, until nothing more does."""
         assert process.stdout is not None
         tags = flv.TagReader()
-        depacketizer = flv.Depacketizer(Timeline(self._base_ms, self._base_ms - 1))
+        depacketizer = flv.Depacketizer(Timeline(self._base_ms, self._floor_ms))
         while data := await process.stdout.read(65536):
             self._asked_at = None
             try:

@@ -17,7 +17,7 @@ VIDEO_AWAY_MS = 3000  # the other track went on this long without it
 AUDIO_AWAY_MS = 1000
 KEYFRAME_WAIT_S = 3.0  # sound that came back alone this long ago goes on without the picture
 CATCH_UP_S = 3.0  # media older than the filler sent already: after this long it is shown late rather than never
-NO_SOUND_MS = 1000  # a stream without sound for this long has none
+ALONE_MS = 1000  # a stream that begins with one track only for this long has no other
 BEHIND_MS = 400  # filler stays this far behind the clock: what returns a little late is not before it
 _NO_LIMIT = BacklogLimit(max_ms=1 << 62, max_bytes=1 << 62)
 _VIDEO, _AUDIO = 0, 1
@@ -63,7 +63,7 @@ class HeldStream:
         self._held_from_ms, self._held_at = 0, self._heard_at
         self._back_since: float | None = None
         self._shift_ms = 0
-        self._undecided: list[Batch] | None = [] if filling.sound else None
+        self._beginning: list[Batch] | None = []  # until it is known which tracks there are
         self._subscription = source.subscribe(self, _NO_LIMIT)
 
     def close(self) -> None:
@@ -81,7 +81,8 @@ class HeldStream:
 
     def hold(self) -> None:
         """The publisher is gone or stalled: fill in until it is back."""
-        self._decide()
+        if self._beginning:
+            self._begin()
         times = [last for last in self._last if last is not None]
         if not self._filling.hold or self.is_held or not times:
             return
@@ -96,39 +97,45 @@ class HeldStream:
     def take(self, batch: Batch) -> None:
         """One batch of the source: passed on as it is, or looked into where anything is amiss."""
         self._heard_at = self._clock()
-        if self._undecided is not None:
-            self._undecided.append(batch)
-            if not self._knows_sound(self._undecided):
-                return
-            self._decide()
+        if self._beginning is None:
+            self._take(batch)
             return
-        self._take(batch)
+        self._beginning.append(batch)
+        if self._knows_tracks(self._beginning):
+            self._begin()
 
     def ended(self, error: Exception | None) -> None:
         """The source is over, or this failed: so is ``out``."""
         self.is_over = True
         self.is_held = False
-        self._undecided = None
+        self._beginning = None
         self.out.end(error)
 
-    # --- sound that never was ---------------------------------------------------------------------------------------
+    # --- the beginning ------------------------------------------------------------------------------------------------
 
-    def _knows_sound(self, waiting: list[Batch]) -> bool:
+    def _knows_tracks(self, waiting: list[Batch]) -> bool:
+        """Whether it is clear which tracks there are: one that comes late would be a change no platform likes."""
+        if waiting[-1].last_dts_ms - waiting[0].first_dts_ms >= ALONE_MS:
+            return True
         metadata = self._source.metadata
-        return (
-            waiting[-1].closing[_AUDIO] is not None
-            or (bool(metadata) and "audiocodecid" not in metadata)
-            or waiting[-1].last_dts_ms - waiting[0].first_dts_ms >= NO_SOUND_MS
+        names = ("videocodecid", "audiocodecid")
+        return all(
+            track is not None or (bool(metadata) and name not in metadata)
+            for track, name in zip(waiting[-1].closing, names, strict=True)
         )
 
-    def _decide(self) -> None:
-        """Go on with what waited: a track that comes late would be a change no platform likes."""
-        waiting, self._undecided = self._undecided, None
+    def _begin(self) -> None:
+        """Go on with what waited, from a keyframe where there is a picture."""
+        waiting, self._beginning = self._beginning, None
         if not waiting:
             return
-        self._is_away[_AUDIO] = waiting[-1].closing[_AUDIO] is None
-        for batch in waiting:
-            self._take(batch)
+        packets = [packet for batch in waiting for packet in batch.packets]
+        whole = Batch(packets, waiting[0].opening, waiting[-1].seq) if len(waiting) > 1 else waiting[0]
+        if whole.start < 0:
+            self._beginning = []  # a picture, and nothing it can be decoded from yet
+            return
+        self._is_away[_AUDIO] = self._filling.sound and whole.closing[_AUDIO] is None
+        self._take(whole.from_start())
 
     # --- what comes -------------------------------------------------------------------------------------------------
 

@@ -354,3 +354,26 @@ def test_outages_again_and_again_move_nothing() -> None:
     show.play(6)
     show.check(most_ms=1700, sound_ms=120)
     assert show.watcher.packets[-1] is show.sent[-1]
+
+
+def test_a_picture_that_comes_after_the_sound_is_waited_for() -> None:
+    show = Show()
+    show.play(0.6, video=False)
+    assert show.watcher.packets == []
+    show.play(2)
+    first = show.watcher.packets[0]
+    assert (first.is_video, first.is_keyframe, first.dts_ms) == (True, True, 600)
+    assert show.watcher.packets == [packet for packet in show.sent if packet.dts_ms >= 600]
+
+
+def test_sound_that_says_it_is_alone_is_not_kept_waiting() -> None:
+    show = Show()
+    show.stream.metadata = {"audiocodecid": 10}
+    show.play(0.2, video=False)
+    assert show.watcher.packets == show.sent
+
+
+def test_sound_alone_that_says_nothing_waits_a_second() -> None:
+    show = Show()
+    show.play(2, video=False)
+    assert show.watcher.packets == show.sent
