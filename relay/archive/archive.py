@@ -63,7 +63,7 @@ class Archive:
         lines.completed = self._completed
         self._eviction = Eviction(self._spool, self._store, recordings, lines, papers, stats, self._store_threads)
         self._removal = Removal(recordings, self._store, self._spool, uploader, lines, self._store_threads)
-        self._leftovers = Leftovers(self._spool, recordings, lines, self._removal.go_on)
+        self._leftovers = Leftovers(self._spool, recordings, lines, self._removal.go_on, archive.merge_window_s)
         self.library = Library(recordings, self._store, self._spool, self._store_threads)
         self._recordings: dict[str, Recording] = {}
         self._newest: dict[str, Recording] = {}  # by channel

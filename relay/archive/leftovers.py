@@ -1,5 +1,6 @@
 """Leftovers: what an earlier run left in spool and catalog, known before the doors open, worked off behind them."""
 
+import time
 from collections.abc import Callable
 
 from relay.archive import upkeep
@@ -20,12 +21,18 @@ class Leftovers:
     """
 
     def __init__(
-        self, spool: Spool, catalog: RecordingsRepo, lines: Lines, delete: Callable[[RecordingRow], None]
+        self,
+        spool: Spool,
+        catalog: RecordingsRepo,
+        lines: Lines,
+        delete: Callable[[RecordingRow], None],
+        merge_window_s: float,
     ) -> None:
         self._spool = spool
         self._catalog = catalog
         self._lines = lines
         self._delete = delete
+        self._merge_window_s = merge_window_s
         self._waiting: dict[str, Leftover] = {}
         self._newest: list[Recording] = []
 
@@ -38,6 +45,8 @@ class Leftovers:
                 self._delete(row)
             else:
                 found.setdefault(row.id, Leftover(self._spool.folder(row.channel, row.id)))
+        for row in await self._catalog.lost(time.time() - self._merge_window_s):
+            found.setdefault(row.id, Leftover(self._spool.folder(row.channel, row.id)))
         self._waiting = dict(sorted(found.items()))
         for leftover in {leftover.channel: leftover for leftover in self._waiting.values()}.values():
             recording = await self._known(leftover)

@@ -225,7 +225,10 @@ class Lines:
         """Every part is packaged: the recording is complete, though uploads may go on."""
         if recording.segments:
             recording.is_complete = True
-            await self.insist(lambda: self._catalog.set_state(recording.id, "complete", recording.ended_at))
+            ended_at, cleanly = recording.ended_at, recording.ended_cleanly
+            await self.insist(
+                lambda: self._catalog.set_state(recording.id, "complete", ended_at, ended_cleanly=cleanly)
+            )
             log.info("recording complete", recording=recording.id, segments=len(recording.segments))
             self._papers.renew(recording)
         else:

@@ -10,7 +10,7 @@ from relay.database.channels import Run
 from relay.database.schema import gaps, recordings, segments
 from relay.errors import NotFoundError
 
-_OWN = ("id", "channel", "state", "started_at", "ended_at", "base_ms")
+_OWN = ("id", "channel", "state", "started_at", "ended_at", "base_ms", "ended_cleanly")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class RecordingRow:
     started_at: float
     ended_at: float | None = None
     base_ms: int = 0
+    ended_cleanly: bool = True  # by the publisher's goodbye; else whoever returns soon goes on with it
     # sums over segments and gaps, filled in when read
     duration_s: float = 0.0
     gap_s: float = 0.0
@@ -123,9 +124,12 @@ class RecordingsRepo:
 
         await self._run(work)
 
-    async def set_state(self, recording: str, state: str, ended_at: float | None) -> None:
+    async def set_state(
+        self, recording: str, state: str, ended_at: float | None, *, ended_cleanly: bool = True
+    ) -> None:
         """``complete`` at the end, ``recording`` again when it goes on, ``deleting`` when it shall go."""
-        statement = sa.update(recordings).where(recordings.c.id == recording).values(state=state, ended_at=ended_at)
+        values = {"state": state, "ended_at": ended_at, "ended_cleanly": ended_cleanly}
+        statement = sa.update(recordings).where(recordings.c.id == recording).values(values)
         await self._run(lambda connection: connection.execute(statement))
 
     async def get(self, recording: str) -> RecordingRow:
@@ -145,6 +149,13 @@ class RecordingsRepo:
         rows = await self._run(
             lambda connection: self._read(connection, recordings.c.state != "complete", 1_000_000, 0)
         )
+        return rows[::-1]
+
+    async def lost(self, since: float) -> Sequence[RecordingRow]:
+        """Recordings complete for now, whose publisher vanished after ``since`` (unix seconds); oldest first."""
+        table = recordings.c
+        where = sa.and_(table.state == "complete", sa.not_(table.ended_cleanly), table.ended_at > since)
+        rows = await self._run(lambda connection: self._read(connection, where, 1_000_000, 0))
         return rows[::-1]
 
     async def segments(self, recording: str) -> Sequence[SegmentRow]:

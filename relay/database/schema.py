@@ -39,6 +39,7 @@ recordings = sa.Table(
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float, nullable=True),
     sa.Column("base_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_cleanly", sa.Boolean, nullable=False),
 )
 
 segments = sa.Table(

@@ -139,6 +139,24 @@ async def test_a_publisher_back_within_the_merge_window_goes_on_with_its_recordi
     assert all(end <= after.start_ms + 0.001 for end, after in zip(ends, segments[1:], strict=False))
 
 
+@pytest.mark.parametrize("clean", [False, True])
+async def test_restarts_do_not_make_a_loss_a_goodbye(tmp_path: Path, packets: list[Packet], clean: bool) -> None:
+    """Even once everything is stored and the spool's copy has had its time."""
+    kept = ArchiveSettings(segment_s=2, keep_after_upload_s=0)
+    house = await House(Settings(data_dir=tmp_path / "data", archive=kept)).start()
+    publish(house.hub, "talk", packets)
+    house.hub.end("talk", clean=clean)
+    first = await house.finished()
+    for _ in range(2):
+        await house.stop()
+        await house.start()
+        assert (await house.finished()).id == first.id
+    lease, _ = publish(house.hub, "talk", packets)
+    assert (house.archive.recording_of("talk") == first.id) is not clean
+    lease.release(clean=True)
+    await house.stop()
+
+
 async def test_a_goodbye_ends_the_recording(house: House, packets: list[Packet]) -> None:
     publish(house.hub, "talk", packets)[0].release(clean=True)
     first = await house.finished()
