@@ -43,13 +43,13 @@ class Lives:
     unreached: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)  # of recordings deleted
 
-    async def live(self, step: str, when: str, speed: float = SPEED) -> None:
-        """Start, work, and die at the point."""
+    async def live(self, step: str, when: str, speed: float = SPEED, at_start: float = AT_START) -> None:
+        """Start, work, and die at the point; ``at_start``: how likely that comes before any work is done."""
         relay = self.house.relay
         if step in RETURNING:
-            await self.live("fdatasync", "after", 1.0)  # faster media would reach beyond the gap
+            await self.live("fdatasync", "after", 1.0, 0.0)  # faster media would reach beyond the gap
         self.number += 1
-        early = self.chance.random() < AT_START and bool(self.deleted if step in launch.DELETING else self.cut)
+        early = self.chance.random() < at_start and bool(self.deleted if step in launch.DELETING else self.cut)
         count = 1 if early else self.chance.randint(1, launch.STEPS[step].most)
         relay.command = (sys.executable, Path(launch.__file__), step, when, str(count), self.arm)
         if early:

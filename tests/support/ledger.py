@@ -92,7 +92,7 @@ def untold_ms(recording: Recording, gap_s: float) -> float:
 
     And every hole over 100 ms must be a discontinuity; AssertionError where one is not.
     """
-    segments = m3u8.loads(recording.playlist).segments
+    segments = [item for item in m3u8.loads(recording.playlist).segments if not item.gap_tag]
     holes_ms = 0.0
     for one, other in pairwise(segments):
         between = other.program_date_time - one.program_date_time
