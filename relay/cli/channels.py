@@ -1,13 +1,14 @@
 """Commands for channels and their keys."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from relay.cli.destinations import show_destinations
-from relay.cli.shared import Chosen, Json, add, out, secret
+from relay.cli.shared import Chosen, Json, add, out, plain, secret
 
 channel_app = typer.Typer(help="Channels and their stream keys.", no_args_is_help=True)
 
@@ -94,6 +95,24 @@ def _track(track: dict[str, Any]) -> str:
     return f"{track['codec']} {track['sample_rate']} Hz"
 
 
+def _condition(channel: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the link is, and what to mend: (label, words)."""
+    health = channel["health"]
+    if health["quality"] != "unknown":
+        words = f"{health['quality']}: {health['kbps_10s']} kbit/s, {health['lag_s']:.1f} s behind"
+        if health["stalls"]:
+            words += f", {health['stalls']} stalls in the last minute"
+        if health["suggested_kbps"] and health["quality"] != "good":
+            words += f"; set the encoder to {health['suggested_kbps']} kbit/s"
+        yield "link", words
+    if channel["held_s"]:
+        yield "held", f"{channel['held_s']:.0f} s in all, waiting for publishers that were away"
+    if channel["is_contested"]:
+        yield "contest", "two encoders keep taking this key from each other: stop one of them"
+    for finding in channel["lint"]:
+        yield "does not suit", f"{finding['destination']}: {finding['words']}"
+
+
 def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(channel, indent=2))
@@ -107,7 +126,7 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
         ("read key", "read_key"),
         ("recording", "recording"),
     ):
-        out.print(f"{label:>12}  {channel[key] or '-'}", highlight=False, soft_wrap=True)
+        out.print(f"{label:>13}  {channel[key] or '-'}", highlight=False, soft_wrap=True)
     kept = channel["archive"]
     limits = [f"{kept['keep_days']:g} days"] if kept["keep_days"] else []
     limits += [f"{kept['keep_gb']:g} GB"] if kept["keep_gb"] else []
@@ -116,7 +135,7 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
     out.print(f"{'archive':>12}  {words}, priority {kept['priority']}{paused}", highlight=False)
     playback = f"{channel['playback_url']}?key={channel['read_key']}"
     out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
-    if channel["is_contested"]:
-        out.print("     contest  two encoders keep taking this key from each other: stop one of them", highlight=False)
+    for label, words in _condition(channel):
+        out.print(f"{label:>13}  {plain(words)}", highlight=False, soft_wrap=True)
     if channel["destinations"]:
         show_destinations(channel["destinations"])

@@ -129,15 +129,29 @@ def _show_destination(destination: dict[str, Any], as_json: bool) -> None:
         show_destinations([destination])
 
 
+def _held(hold: dict[str, Any]) -> str:
+    limit = "" if hold["limit_s"] is None else f" {hold['limit_s']:g} s"
+    return f"{hold['slate' if hold['mode'] == 'slate' else 'mode']}{limit}"
+
+
+def _fit(fit: dict[str, Any] | None) -> str:
+    if fit is None:
+        return "-"
+    units = (("height", "p"), ("fps", " fps"), ("video_kbps", " kbit/s"), ("keyframe_s", " s GOP"))
+    return " ".join(f"{fit[name]:g}{unit}" for name, unit in units if fit[name]) or "as it comes"
+
+
 def show_destinations(destinations: list[dict[str, Any]]) -> None:
     """A table of destinations and how they are doing."""
-    table = Table("destination", "platform", "state", "sent", "dropped", "last error", box=None)
+    table = Table("destination", "platform", "state", "held", "fit", "sent", "dropped", "last error", box=None)
     for item in destinations:
         add(
             table,
             item["name"],
             item["platform"],
             item["state"],
+            _held(item["hold"]),
+            _fit(item["fit"]),
             f"{item['bytes_sent'] / 1e6:.1f} MB",
             str(item["dropped_packets"]),
             item["last_error"],

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from relay.cli.channels import _condition
 from tests.cli.commands import relay
 from tests.support.app import running_app
 
@@ -41,3 +42,19 @@ async def test_names_that_cannot_be_are_told_in_one_line(tmp_path: Path) -> None
             code, out, err = await relay("channel", *words, data=tmp_path, port=app.web.port)
             assert (code, out, len(err.splitlines())) == (1, "", 1), err
         assert "lower-case" in err
+
+
+def test_what_to_mend_is_said_in_words() -> None:
+    health = {"quality": "poor", "kbps_10s": 310, "kbps_60s": 400, "lag_s": 2.46, "stalls": 2, "suggested_kbps": 250}
+    lint = [{"destination": "fb", "rule": "no_audio", "words": "Facebook needs sound"}]
+    channel = {"health": health, "held_s": 12.4, "is_contested": True, "lint": lint}
+    assert list(_condition(channel)) == [
+        ("link", "poor: 310 kbit/s, 2.5 s behind, 2 stalls in the last minute; set the encoder to 250 kbit/s"),
+        ("held", "12 s in all, waiting for publishers that were away"),
+        ("contest", "two encoders keep taking this key from each other: stop one of them"),
+        ("does not suit", "fb: Facebook needs sound"),
+    ]
+    quiet = {"health": {**health, "quality": "unknown"}, "held_s": 0.0, "is_contested": False, "lint": []}
+    assert list(_condition(quiet)) == []
+    good = {**quiet, "health": {**health, "quality": "good", "stalls": 0}}
+    assert list(_condition(good)) == [("link", "good: 310 kbit/s, 2.5 s behind")]

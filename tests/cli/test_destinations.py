@@ -34,6 +34,8 @@ async def test_holding_fitting_and_ensuring_by_command(tmp_path: Path) -> None:
         assert (shown["on_change"], shown["fit"]["height"]) == ("transcode", 720)
         shown = await change("--fit-video-kbps", "2500", "--ensure-audio", "off")
         assert (shown["fit"]["height"], shown["fit"]["video_kbps"], shown["ensure_audio"]) == (720, 2500, "off")
+        code, out, _ = await relay("destination", "list", "demo", data=tmp_path, port=app.web.port)
+        assert (code, "freeze 30 s" in out, "720p 2500 kbit/s" in out) == (0, True, True)
         shown = await change("--no-fit")
         assert shown["fit"] is None
         for words, told in (
