@@ -10,7 +10,7 @@ from relay.hub.stream import Stream
 from relay.hub.subscription import BacklogLimit
 from relay.hub.tick import Ticker
 from relay.media import Packet
-from relay.protocol.freeze import rejoining
+from relay.protocol.freeze import rejoining, self_contained
 from relay.protocol.silence import SILENT_AAC
 
 VIDEO_AWAY_MS = 3000  # the other track went on this long without it
@@ -73,11 +73,12 @@ class HeldStream:
 
     def show(self, slate: Loop) -> None:
         """From now on, ``slate`` instead of the last keyframe while the publisher is away: a clip, or one picture."""
+        packets = [self_contained(packet) if packet.is_video else packet for packet in slate.packets]
         if slate.length_ms:
-            self._loop = slate
+            self._loop = Loop(packets, slate.length_ms)
         else:
             self._still = FrozenPicture()
-            self._still.keyframe = slate.packets[0]
+            self._still.keyframe = packets[0]
 
     def hold(self) -> None:
         """The publisher is gone or stalled: fill in until it is back."""
@@ -196,6 +197,8 @@ class HeldStream:
                 self._picture.keyframe = packet
             if is_back:
                 packet = rejoining(packet)
+                if packet.track != self.out.tracks[_VIDEO]:
+                    packet = self_contained(packet)
             moved = packet._replace(dts_ms=dts_ms, pts_ms=packet.pts_ms + self._shift_ms)
             self._add(out, [moved if self._shift_ms else packet])
         if not self.is_held:

@@ -66,7 +66,9 @@ class LinkHealth:
     def _suggested(self, quality: str, kbps: int, minute: int) -> int:
         if len(self._bytes) < 10:
             return 0
-        wanted = float(max(kbps, minute)) if quality == "good" else CAUTION * (kbps or minute)
+        if not kbps:
+            return 0  # nothing comes: what would fit nobody knows
+        wanted = float(max(kbps, minute)) if quality == "good" else CAUTION * kbps
         return max(LEAST_KBPS, round(wanted / STEP_KBPS) * STEP_KBPS)
 
     def _kbps(self, now: float, seconds: int) -> int:

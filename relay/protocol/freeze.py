@@ -59,6 +59,23 @@ def rejoining(packet: Packet) -> Packet:
         return packet
 
 
+def self_contained(packet: Packet) -> Packet:
+    """H.264 keyframe ``packet`` with the parameter sets of its sequence header in front, unless it has its own.
+
+    For a header that changes on a running connection: not every reader takes up the new one. Other packets are
+    returned as they are; nothing is raised.
+    """
+    if packet.track.codec is not Codec.H264 or not packet.is_keyframe:
+        return packet
+    try:
+        size = (packet.track.header[4] & 3) + 1
+        if any(unit[0] & 0x1F == SPS for unit in nal_units(packet.data, size)):
+            return packet
+        return packet._replace(data=_joined(header_units(packet.track.header), size) + packet.data)
+    except (ProtocolError, IndexError):
+        return packet
+
+
 def _broken_link(packet: Packet, nal_type: int) -> Packet:
     """``packet`` with its CRA slices, if any, turned into slices of a BLA picture: their headers are alike."""
     length_size = packet.track.header[21:22]

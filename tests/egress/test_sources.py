@@ -11,6 +11,7 @@ from relay.egress.base import DestinationConfig, FitConfig, HoldConfig
 from relay.egress.sources import Sources
 from relay.hub import BacklogLimit, Stream, StreamState, Ticker
 from relay.media import Packet
+from relay.protocol import flv
 from tests.egress.fitting import Watcher, is_alive, on_air
 from tests.egress.media import eventually, packets_of
 from tests.support import clips
@@ -18,6 +19,14 @@ from tests.support import clips
 
 def to(platform: str = "custom", **fields: object) -> DestinationConfig:
     return DestinationConfig("a", "rtmp://x/y", platform=platform, **fields)  # type: ignore[arg-type]
+
+
+def red(path: Path) -> None:
+    """A picture that nothing else looks like."""
+    picture = av.VideoFrame(320, 240, "rgb24")
+    for plane in picture.planes:
+        plane.update(b"\xff\0\0" * (plane.buffer_size // 3))
+    picture.save(str(path))
 
 
 @pytest.fixture
@@ -84,10 +93,7 @@ async def test_a_hold_reaches_every_kind(stream: Stream, sources: Sources, packe
 async def test_a_slate_is_shown_in_the_streams_own_format(
     name: str, stream: Stream, sources: Sources, packets: list[Packet], tmp_path: Path
 ) -> None:
-    red = av.VideoFrame(320, 240, "rgb24")
-    for plane in red.planes:
-        plane.update(b"\xff\0\0" * (plane.buffer_size // 3))
-    red.save(str(tmp_path / "pause.png"))
+    red(tmp_path / "pause.png")
     watcher = Watcher()
     sources.of(to(hold=HoldConfig("slate", slate=name))).subscribe(watcher)
     stream.write(packets[:60])
@@ -111,3 +117,35 @@ async def test_a_slate_is_shown_in_the_streams_own_format(
 async def test_transcoding_follows_from_what_may_not_change(stream: Stream, sources: Sources) -> None:
     assert sources.of(to(on_change="transcode")) is not sources.of(to())
     assert sources.of(to(on_change="transcode")) is sources.of(to(fit=FitConfig()))
+
+
+async def test_a_slate_is_seen_also_by_those_who_read_headers_once(
+    stream: Stream, sources: Sources, tmp_path: Path
+) -> None:
+    """As a server does that copies the stream on under the header it was opened with."""
+    red(tmp_path / "pause.png")
+    high = clips.Clip("high", ("libx264", "-preset", "veryfast", "-b:v", "800k", "-g", "60"), clips.H264.audio, 4)
+    packets = packets_of(await asyncio.to_thread(clips.make, high))
+    watcher = Watcher()
+    sources.of(to(hold=HoldConfig("slate", slate="pause.png"))).subscribe(watcher)
+    async with on_air(stream, packets):
+        await asyncio.sleep(3)
+    live = len(watcher.pictures)
+    own = watcher.pictures[0].track
+    sources.hold()
+    await eventually(lambda: watcher.pictures[-1].track is not own and len(watcher.pictures) > live + 8, 20)
+    sound = next(packet.track for packet in watcher.packets if not packet.is_video)
+    one_header = [packet._replace(track=own if packet.is_video else sound) for packet in watcher.packets]
+    file = tmp_path / "seen.flv"
+    base_ms = one_header[0].dts_ms
+    file.write_bytes(
+        flv.file_header(has_video=True, has_audio=True) + flv.encode_batch(one_header, (None, None), base_ms)
+    )
+    shown = []
+    with av.open(str(file)) as container:
+        for frame in container.decode(video=0):
+            plane = frame.reformat(16, 16, "rgb24").planes[0]
+            middle = plane.line_size * 8 + 8 * 3
+            shown.append(bytes(plane)[middle : middle + 3])
+    assert len(shown) == len(watcher.pictures)
+    assert [colour[0] > 200 and colour[1] < 60 for colour in shown[-5:]] == [True] * 5

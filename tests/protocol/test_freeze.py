@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from relay.media import Codec, Packet, Track
 from relay.protocol import flv
-from relay.protocol.freeze import frozen, rejoining
+from relay.protocol.freeze import frozen, rejoining, self_contained
+from relay.protocol.h264 import header_units, nal_units
 from tests.protocol.bit_writer import BitWriter, escape
 from tests.protocol.flv_files import packets_of, read_file
 from tests.protocol.freezing import WAYS, encode, hold, pictures, write
+from tests.support import clips
 from tests.support.clips import DEBIAN_FFMPEG, new_ffmpeg
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "24", "-sc_threshold", "0", "-preset", "veryfast")
@@ -253,3 +255,17 @@ def test_captions_and_other_user_data_are_not_said_again() -> None:
     for variant in frozen(keyframe._replace(data=said + keyframe.data)):
         assert captions not in variant.data
         assert timing in variant.data
+
+
+def test_a_keyframe_may_carry_its_own_parameter_sets() -> None:
+    packets = packets_of(flv.TagReader().feed(clips.make(clips.H264).read_bytes()))
+    keyframe = next(packet for packet in packets if packet.is_video and packet.is_keyframe)
+    whole = self_contained(keyframe)
+    units = nal_units(whole.data, 4)
+    assert units[:2] == header_units(keyframe.track.header)
+    assert whole.data.endswith(keyframe.data)
+    assert self_contained(whole) is whole
+    other = next(packet for packet in packets if packet.is_video and not packet.is_keyframe)
+    assert self_contained(other) is other
+    broken = keyframe._replace(track=Track(codec=Codec.H264, header=b"\x01"))
+    assert self_contained(broken) is broken
