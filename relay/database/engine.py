@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 
 from relay.config import Settings
 from relay.database.channels import ChannelsRepo
 from relay.database.crypto import Cipher
 from relay.database.recordings import RecordingsRepo
+from relay.database.schema import VERSION, metadata
 from relay.errors import ConfigError, RelayError
 from relay.files import make_directory
 
 Result = TypeVar("Result")
 Work = Callable[[sa.Connection], Result]
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _MOST_TOGETHER = 200
 
 
@@ -127,7 +124,7 @@ def _open(url: str) -> sa.Engine:
         if engine.dialect.name == "sqlite":
             _configure_sqlite(engine)
         try:
-            _migrate(engine)
+            _prepare(engine)
         except BaseException:
             engine.dispose()
             raise
@@ -136,8 +133,6 @@ def _open(url: str) -> sa.Engine:
             f"the driver of {shown} is not installed: {error}; for postgresql+psycopg:// run "
             ".venv/bin/pip install 'psycopg[binary]'"
         ) from error
-    except CommandError as error:
-        raise ConfigError(f"{shown} was made by another version of the relay, start that one: {error}") from error
     except sa.exc.SQLAlchemyError as error:
         raise ConfigError(f"cannot open the database {shown}: {getattr(error, 'orig', None) or error}") from error
     return engine
@@ -158,9 +153,15 @@ def _configure_sqlite(engine: sa.Engine) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _migrate(engine: sa.Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+def _prepare(engine: sa.Engine) -> None:
+    """Make the schema where there is none, or bring it up to date. Raises ConfigError."""
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        tables = sa.inspect(connection).get_table_names()
+        if not tables:
+            metadata.create_all(connection)
+            connection.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+            connection.execute(sa.text("INSERT INTO alembic_version VALUES (:version)"), {"version": VERSION})
+        elif connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() != VERSION:
+            from relay.database.migrate import upgrade  # seldom needed, and a tenth of an idle relay's memory
+
+            upgrade(connection)

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+VERSION = "0003"  # of the migration that makes this schema
 metadata = sa.MetaData()
 
 channels = sa.Table(
@@ -39,7 +40,7 @@ recordings = sa.Table(
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float, nullable=True),
     sa.Column("base_ms", sa.BigInteger, nullable=False),
-    sa.Column("ended_cleanly", sa.Boolean, nullable=False),
+    sa.Column("ended_cleanly", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 segments = sa.Table(
@@ -57,7 +58,7 @@ segments = sa.Table(
     sa.Column("stored", sa.Boolean, nullable=False),
     sa.Column("starts_with_keyframe", sa.Boolean, nullable=False),
     sa.Column("discontinuity", sa.Boolean, nullable=False),
-    sa.Column("thumbnail", sa.Boolean, nullable=False),
+    sa.Column("thumbnail", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 gaps = sa.Table(
