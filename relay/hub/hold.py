@@ -62,6 +62,7 @@ class HeldStream:
         self._heard_at = clock()
         self._held_from_ms, self._held_at = 0, self._heard_at
         self._back_since: float | None = None
+        self._is_parked = False
         self._shift_ms = 0
         self._beginning: list[Batch] | None = []  # until it is known which tracks there are
         self._subscription = source.subscribe(self, _NO_LIMIT)
@@ -84,14 +85,16 @@ class HeldStream:
         """The publisher is gone or stalled: fill in until it is back."""
         if self._beginning:
             self._begin()
+        self._back_since = None
         times = [last for last in self._last if last is not None]
         if not self._filling.hold or self.is_held or not times:
             return
         self.is_held = True
         self._held_from_ms, self._held_at = max(times), self._heard_at
-        self._back_since = None
         self._running_loop = None
-        self._ticker.park(self._tick)
+        if not self._is_parked:
+            self._is_parked = True
+            self._ticker.park(self._tick)
 
     # --- hub.Reader -----------------------------------------------------------------------------------------------
 
@@ -235,6 +238,7 @@ class HeldStream:
     # --- what is filled in ------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        self._is_parked = self.is_held
         if not self.is_held:
             return
         self._ticker.park(self._tick)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.support import clips
-from tests.support.listing import AUDIO, VIDEO, Item
+from tests.support.listing import AUDIO, VIDEO, Item, digest, tags
 from tests.support.netns import Link
 from tests.support.phone import Phone
 from tests.support.probe import decode
@@ -44,14 +44,16 @@ async def relay(start_relay: Start) -> Relay:
     """Listening on the links' side, too."""
     found = await start_relay()
     await found.stop()
-    return await start_relay("field", RTMP__LISTEN=f"0.0.0.0:{found.rtmp_port}", ARCHIVE__SEGMENT_S=2)
+    made = await start_relay("field", RTMP__LISTEN=f"0.0.0.0:{found.rtmp_port}", ARCHIVE__SEGMENT_S=2)
+    made.rtmp_port = found.rtmp_port
+    return made
 
 
 async def on_air(relay: Relay, sink: StrictSink, link: Link, **fields: object) -> Phone:
     """A phone that is live on ``talk``, whose destination ``strict`` is live."""
     channel = await relay.add_channel("talk")
     await relay.add_destination("talk", "strict", sink.url, "strict-key-1", **fields)
-    port = relay.settings["RTMP__LISTEN"].rpartition(":")[2]
+    port = relay.rtmp_port
     clip = await asyncio.to_thread(clips.make, PHONE)
     phone = Phone(f"rtmp://{link.host}:{port}/live/{channel['stream_key']}", clip, link)
     await phone.dial()
@@ -71,8 +73,8 @@ def check_whole(phone: Phone, recording: Recording) -> list[Item]:
         sent = [item.digest for item in phone.sent.track(track)]
         got = [item.digest for item in kept if item.track == track]
         at = 0
-        for digest in got:
-            while at < len(sent) and sent[at] != digest:
+        for item_digest in got:
+            while at < len(sent) and sent[at] != item_digest:
                 at += 1
             assert at < len(sent), f"{track}: something that was not sent, or not in this order"
             at += 1
@@ -200,7 +202,7 @@ async def test_a_phone_that_turns_is_one_change(relay: Relay, sink: StrictSink, 
     async with StrictSink() as other:
         await relay.add_destination("talk", "strict", sink.url, "strict-key-1", on_change="reconnect")
         await relay.add_destination("talk", "made", other.url, "made-key-1", on_change="transcode")
-        port = relay.settings["RTMP__LISTEN"].rpartition(":")[2]
+        port = relay.rtmp_port
         clip = await asyncio.to_thread(clips.make_resized)
         url = f"rtmp://{link.host}:{port}/live/{channel['stream_key']}"
         async with Publisher(url, dial=link.socket) as publisher:
@@ -213,3 +215,33 @@ async def test_a_phone_that_turns_is_one_change(relay: Relay, sink: StrictSink, 
     kept = stored(relay, recording)
     assert sum(part.discontinuity for part in kept.parts) == 1
     assert len({part.init_name for part in kept.parts}) == 2
+
+
+async def test_old_connections_that_wake_up_write_nothing(relay: Relay, sink: StrictSink) -> None:
+    """Again and again: the link is taken over, and the one who had it sends on, some seconds later."""
+    runs = 100 if clips.FULL else 3
+    channel = await relay.add_channel("talk")
+    await relay.add_destination("talk", "strict", sink.url, "strict-key-1")
+    media = list(tags((await asyncio.to_thread(clips.make, clips.LOAD)).read_bytes()))[:120]
+    publishers: list[Publisher] = []
+    for run in range(runs):
+        publisher = Publisher(relay.publish_url(channel), with_metadata=False)
+        await publisher.open()
+        publishers.append(publisher)
+        await publisher.send_tags(media)
+        await asyncio.sleep(2.1)  # silent, it may be taken over as often as anybody likes
+        for old in publishers[:-1][-3:]:
+            for number in range(5):
+                if old.ended is None:
+                    old.send_tag(VIDEO, 60_000 + number, b"\x27\x01\0\0\0late%d" % run)
+        await asyncio.sleep(0.3)
+    assert all(old.ended is not None for old in publishers[:-1])
+    await publishers[-1].close()
+    for old in publishers[:-1]:
+        await old.abort()
+    late = {digest(b"late%d" % run) for run in range(runs)}
+    kept = {item.digest for item in stored(relay, await relay.recording("talk")).listing().items}
+    seen = {item.digest for item in sink.only("strict-key-1").listing.items}
+    assert not late & (kept | seen)
+    assert sink.broken == []
+    assert (await relay.channel("talk"))["takeovers"] == runs - 1

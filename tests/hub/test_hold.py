@@ -377,3 +377,17 @@ def test_sound_alone_that_says_nothing_waits_a_second() -> None:
     show = Show()
     show.play(2, video=False)
     assert show.watcher.packets == show.sent
+
+
+def test_holds_in_quick_succession_do_not_tick_twice() -> None:
+    show = Show()
+    show.play(2)
+    for _ in range(5):
+        show.held.hold()
+        show.ms += 20
+        show.stream.write([Packet(VIDEO, show.ms, show.ms, True, b"\0\0\0\1\x65")])
+        assert not show.held.is_held
+    show.held.hold()
+    assert len(show.clock._parked) == 1
+    show.clock.sleep(1)
+    assert len(show.clock._parked) == 1
