@@ -23,6 +23,7 @@ _SETTLED_MS = 5000  # without a new base for so long, the tracks' bases are what
 _LATE_MS = 200  # video later than this says that the link or the encoder is congested
 _FORGET = 0.001  # how fast the earliest arrival is forgotten: clocks differ by less
 _REMEMBERED = 8
+_ROOM_MS = 1 << 30  # a stream that began later than this would reach the peers' own wraps within days
 
 
 class Clock(Protocol):
@@ -78,9 +79,9 @@ class Timeline:
 
     Each track's DTS only grows, above ``floor_ms`` (one for both, or of video and of audio; None: any), whatever is
     sent. ``origin_ms`` is where the first packet lands, later by as much as it arrives after ``origin_at_ms``, where
-    that is given; ``None`` keeps the publisher's own number. Small steps are taken as sent; a larger one is a wrap, a
-    base known already (both tracks share what they know, and an outlier is followed by the old base), a hole that real
-    time explains, or a new base, on which media goes on where it was.
+    that is given; ``None`` keeps the publisher's own number, or begins at 0 where that is very large. Small steps are
+    taken as sent; a larger one is a wrap, a base known already (both tracks share what they know, and an outlier is
+    followed by the old base), a hole that real time explains, or a new base, on which media goes on where it was.
 
     ``jumps`` counts changes of base, ``repaired`` all packets that were not placed where their clock said,
     ``nudged_ms`` by how much audio that drifts from its video was moved.
@@ -221,7 +222,7 @@ class Timeline:
         """The place of a track's first packet: beside the other track, on its clock if that comes near."""
         if other.fresh:
             if self._origin_ms is None:
-                return timestamp
+                return timestamp if timestamp < _ROOM_MS else 0
             waited_ms = 0 if self._origin_at_ms is None or self._now_ms is None else self._now_ms - self._origin_at_ms
             return self._origin_ms + max(0, waited_ms)
         reach = other.last + _APART_MS

@@ -20,11 +20,18 @@ def test_plain_timestamps_stay_as_they_are() -> None:
 
 
 def test_the_32_bit_wrap_goes_on_counting() -> None:
-    timeline = Timeline()
+    timeline = Timeline(WRAP - 20)
     assert timeline.place(WRAP - 20, True) == WRAP - 20
     assert timeline.place(13, True) == WRAP + 13
     assert timeline.place(3, False) == WRAP + 3
     assert timeline.place(46, True) == WRAP + 46
+
+
+def test_a_stream_leaves_room_for_days() -> None:
+    """Peers wrap at 2^31 or 2^32 themselves: what a publisher's clock shows at its start is no reason to meet that."""
+    timeline = Timeline()
+    assert [timeline.place(WRAP - 20, True), timeline.place(WRAP - 10, False), timeline.place(13, True)] == [0, 10, 33]
+    assert Timeline().place(1 << 24, True) == 1 << 24
 
 
 def test_a_reconnected_publisher_lands_at_its_origin_with_audio_and_video_together() -> None:
