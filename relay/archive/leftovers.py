@@ -47,6 +47,8 @@ class Leftovers:
                 found.setdefault(row.id, Leftover(self._spool.folder(row.channel, row.id)))
         for row in await self._catalog.lost(time.time() - self._merge_window_s):
             found.setdefault(row.id, Leftover(self._spool.folder(row.channel, row.id)))
+        # One that went on when the power failed may still be said to be complete.
+        await self._catalog.reopen([leftover.id for leftover in found.values() if leftover.parts])
         self._waiting = dict(sorted(found.items()))
         for leftover in {leftover.channel: leftover for leftover in self._waiting.values()}.values():
             recording = await self._known(leftover)

@@ -10,6 +10,7 @@ from relay.database.channels import Run
 from relay.database.schema import gaps, recordings, segments
 from relay.errors import NotFoundError
 
+_AT_ONCE = 500  # variables in one statement
 _OWN = ("id", "channel", "state", "started_at", "ended_at", "base_ms", "ended_cleanly")
 
 
@@ -131,6 +132,17 @@ class RecordingsRepo:
         values = {"state": state, "ended_at": ended_at, "ended_cleanly": ended_cleanly}
         statement = sa.update(recordings).where(recordings.c.id == recording).values(values)
         await self._run(lambda connection: connection.execute(statement))
+
+    async def reopen(self, ids: Sequence[str]) -> None:
+        """Of these recordings, those said to be complete are not: there is more of them."""
+        table = recordings.c
+
+        def work(connection: sa.Connection) -> None:
+            for start in range(0, len(ids), _AT_ONCE):
+                where = sa.and_(table.id.in_(ids[start : start + _AT_ONCE]), table.state == "complete")
+                connection.execute(sa.update(recordings).where(where).values(state="recording", ended_at=None))
+
+        await self._run(work)
 
     async def get(self, recording: str) -> RecordingRow:
         """Raises NotFoundError."""

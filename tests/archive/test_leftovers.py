@@ -7,7 +7,7 @@ import pytest
 
 from relay.archive import Archive, upkeep
 from relay.archive.upkeep import LeftPart
-from relay.database import Database
+from relay.database import Database, RecordingRow
 from relay.hub import Hub
 from relay.media import Packet
 from tests.archive.house import House
@@ -91,3 +91,18 @@ async def test_what_was_being_deleted_does_not_come_back(house: House, packets: 
     await house.start()
     await until(lambda: not folder.exists())
     assert house.archive._recordings == {}
+
+
+async def test_a_recording_that_went_on_is_not_complete_though_the_catalog_still_says_so(
+    house: House, packets: list[Packet]
+) -> None:
+    """The power failed before the catalog was told, and after the spool had more of it."""
+    folder = await crashed(house, packets)
+    database = Database(house.settings)
+    row = RecordingRow(id=folder.name, channel="talk", state="complete", started_at=1.0, ended_cleanly=False)
+    await database.recordings.create(row)
+    database.close()
+    await look(house)
+    assert (await house.database.recordings.get(folder.name)).state == "recording"
+    house.archive.work()
+    assert (await house.finished()).id == folder.name

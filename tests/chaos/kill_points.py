@@ -116,7 +116,7 @@ class Lives:
         process = self.house.relay.process
         assert process is not None
         try:
-            code = await process.wait(15)
+            code = await process.wait(40)
         except AssertionError:
             self.unreached.append(point)
             process.kill()

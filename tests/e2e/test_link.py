@@ -19,6 +19,7 @@ from tests.support.recording import Recording, read_folder
 from tests.support.relay import Relay
 from tests.support.strict import StrictSink
 
+pytestmark = pytest.mark.timeout(1800 if clips.FULL else 300)
 GOP_S = 2.0
 STARVE_S = 30 if clips.FULL else 14
 OUTAGES_S = [random.Random(7).uniform(3, 60) for _ in range(12)] if clips.FULL else [3.0, 9.0, 4.5]

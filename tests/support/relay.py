@@ -187,7 +187,10 @@ class Relay:
             found = (await self.api("GET", f"/recordings?channel={channel}"))["recordings"]
             newest: dict[str, Any] | None = found[0] if found else None
             if newest and newest["state"] == state and newest["segments_stored"] == newest["segments"] > 0:
-                return newest
+                # The playlist follows the last segment; in a bucket, whoever reads it looks for its end.
+                playlist = self.data / "archive" / channel / newest["id"] / "index.m3u8"
+                if state != "complete" or not playlist.exists() or "#EXT-X-ENDLIST" in playlist.read_text("utf-8"):
+                    return newest
             assert time.monotonic() < until, f"{channel} has no {state} recording after {within} s: {found}"
             await asyncio.sleep(0.1)
 
