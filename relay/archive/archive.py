@@ -268,10 +268,11 @@ class Archive:
             state="recording",
             started_at=recorder.started_at,
             base_ms=recorder.base_ms,
+            ended_cleanly=False,  # not yet, and not if the relay dies
         )
         # In the recording's line: its end, and what an earlier run left of it, must not be overtaken.
         self._lines.add(recording, lambda: self._catalog.create(row))
-        self._lines.add(recording, lambda: self._catalog.set_state(row.id, "recording", None))
+        self._lines.add(recording, lambda: self._catalog.set_state(row.id, "recording", None, ended_cleanly=False))
 
     def closed(self, part: ClosedPart) -> None:
         self._lines.add(self._recordings[part.info.recording], part)

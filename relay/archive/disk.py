@@ -58,6 +58,7 @@ class DiskWatch:
         self.resumed: Callable[[], None] = lambda: None
         self.space = Space(0, 0)
         self.is_short = False
+        self._checking = asyncio.Lock()
 
     def look(self) -> None:
         """Measure. Blocks. Raises OSError."""
@@ -76,6 +77,10 @@ class DiskWatch:
 
     async def check(self) -> None:
         """Look once and do what that asks for. Raises OSError."""
+        async with self._checking:
+            await self._check()
+
+    async def _check(self) -> None:
         await asyncio.to_thread(self.look)
         # Copies go before the disk is full, also where nothing is to be kept free.
         wanted = max(self.reserve, min(LAST_BYTES, self.space.total // 50))

@@ -20,6 +20,7 @@ WITHOUT_KEYFRAME_MS = 30_000
 PART_BYTES = 32 * 1024 * 1024
 WAITING_BYTES = 16 * 1024 * 1024
 HOLE_MS = 100
+LONG_BATCH_MS = 400  # more than a tick holds: there may be a hole inside
 LINK_LOST = "link lost"
 STALLED = "stalled"
 DROPPED = "dropped by the encoder"
@@ -114,6 +115,7 @@ class Recorder:
             or batch.closing[1] is not audio
             or self._gap
             or batch.first_dts_ms - last > HOLE_MS
+            or batch.last_dts_ms - last > LONG_BATCH_MS
             or self._may_end(part, batch)
             or part.pending_bytes > WAITING_BYTES
         ):

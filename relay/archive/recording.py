@@ -74,7 +74,7 @@ class Recording:
         self.started_at, self.base_ms = row.started_at, row.base_ms
         self.gaps = {gap.start_ms: gap for gap in gaps}
         self.is_complete = row.state == "complete"
-        self.ended_cleanly = self.is_complete and row.ended_cleanly
+        self.ended_cleanly = row.ended_cleanly
         for segment in segments:
             self.advance(segment)
             if segment.stored:

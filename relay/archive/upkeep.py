@@ -125,7 +125,12 @@ def row(leftover: Leftover) -> RecordingRow:
             started_at, base_ms = info.recording_started_at, info.recording_base_ms
             break
     return RecordingRow(
-        id=leftover.id, channel=leftover.channel, state="recording", started_at=started_at, base_ms=base_ms
+        id=leftover.id,
+        channel=leftover.channel,
+        state="recording",
+        started_at=started_at,
+        base_ms=base_ms,
+        ended_cleanly=False,
     )
 
 

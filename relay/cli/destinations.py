@@ -83,13 +83,18 @@ def destination_set(
 
 def _slate(name: str) -> str:
     """The slate's name; a file from elsewhere is copied into the slates folder first. Raises InvalidError."""
-    path = Path(name)
-    if not name or path.parent == Path():
+    if not name:
         return name
-    folder = Chosen.settings().data_dir / "slates"
+    path, folder = Path(name), Chosen.settings().data_dir / "slates"
+    kept = folder / path.name
+    if not path.is_file() and path.parent == Path() and kept.is_file():
+        return name
+    if not path.is_file():
+        raise InvalidError(f"there is no file {name}, here or in {folder}; a slate is a .png, .jpg or .mp4 file")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / path.name)
+        if not (kept.exists() and path.exists() and kept.samefile(path)):
+            shutil.copyfile(path, kept)
     except OSError as error:
         raise InvalidError(f"cannot copy {path} into {folder}: {error.strerror}") from error
     return path.name

@@ -55,8 +55,13 @@ def command(shape: Shape) -> list[str]:
     options: dict[str, str | int] = {}
     if shape.has_video:
         size = {"w": shape.width, "h": shape.height}
-        picture = source.video.filter("scale", **size, force_original_aspect_ratio="decrease", force_divisible_by=2)
+        picture = source.video.filter(
+            "scale", **size, force_original_aspect_ratio="decrease", force_divisible_by=2, out_range="tv"
+        )
         picture = picture.filter("pad", **size, x="(ow-iw)/2", y="(oh-ih)/2").filter("setsar", "1")
+        # What a header says of colours must not depend on who sends.
+        colours = {"color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709"}
+        picture = picture.filter("setparams", range="tv", **colours)
         if shape.fps:
             picture = picture.filter("fps", fps=f"{shape.fps:g}")
         streams.append(picture)
@@ -65,6 +70,7 @@ def command(shape: Shape) -> list[str]:
             "preset": "veryfast",
             "tune": "zerolatency",
             "profile:v": "high",
+            "level": "4.1",
             "pix_fmt": "yuv420p",
             "b:v": f"{shape.video_kbps}k",
             "maxrate": f"{shape.video_kbps}k",
@@ -79,7 +85,9 @@ def command(shape: Shape) -> list[str]:
     if shape.has_audio:
         streams.append(source.audio.filter("aresample", **{"async": 1}))
         options |= {"c:a": "aac", "b:a": f"{shape.audio_kbps}k", "ar": shape.sample_rate, "ac": 2}
-    out = ffmpeg.output(*streams, "pipe:1", format="flv", flvflags="no_duration_filesize", **options)
+    out = ffmpeg.output(
+        *streams, "pipe:1", format="flv", flvflags="no_duration_filesize", max_interleave_delta=500_000, **options
+    )
     run = out.global_args("-hide_banner", "-nostdin", "-loglevel", "error", "-flush_packets", "1")
     words: list[str] = run.compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
     return words

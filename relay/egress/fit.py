@@ -14,19 +14,24 @@ from relay.hub.batch import Tracks
 from relay.media import Packet
 from relay.supervise import Backoff, Supervisor
 
+AWAY_S = 0.1
+
 log = structlog.get_logger("relay.egress.fit")
 
 
 class FittedStream:
     """Reads ``source`` and writes ``out`` until closed. ``on_silence`` is called while nothing comes out."""
 
-    def __init__(self, source: Stream, fit: FitConfig, limit: BacklogLimit) -> None:
+    def __init__(
+        self, source: Stream, fit: FitConfig, limit: BacklogLimit, is_away: Callable[[], bool] = lambda: False
+    ) -> None:
         self.out = Stream(source.name)
         self.on_silence: Callable[[], None] = lambda: None
         self.failures = 0
         self.is_over = False
         self._source = source
         self._fit = fit
+        self._publisher_is_away = is_away
         self._limit = limit
         self._shape: Shape | None = None
         self._cpu_s = 0.0
@@ -44,6 +49,11 @@ class FittedStream:
         """The process id of the running child; 0: none runs."""
         return self._transcoder.pid if self._transcoder is not None else 0
 
+    def flush(self) -> None:
+        """Nothing follows for now: let out what the child still has."""
+        if self._transcoder is not None:
+            self._transcoder.flush()
+
     def close(self) -> None:
         """End the child and ``out``; ``task`` is done when the child is reaped."""
         self.is_over = True
@@ -52,7 +62,12 @@ class FittedStream:
     async def _run(self) -> None:
         try:
             while not self.is_over:
+                if self._publisher_is_away() and self.out.last_dts_ms is not None:
+                    await asyncio.sleep(AWAY_S)  # what there is has been made over already
+                    continue
                 await self._supervisor.run()  # one unbroken piece after the other
+                if self._publisher_is_away() and self.out.last_dts_ms is None:
+                    await asyncio.sleep(AWAY_S)
         finally:
             self.is_over = True
             self.out.end()
@@ -64,6 +79,7 @@ class FittedStream:
             shape=self._shaped,
             write=self._write,
             on_silence=self._silent,
+            is_away=self._publisher_is_away,
             floor_ms=(self.out.last_video_ms, self.out.last_audio_ms),
         )
         try:

@@ -80,6 +80,8 @@ class Inspector:
         """Look again, ``now`` in monotonic seconds; what was not found before in this stream."""
         if self._media and now - self._media[-1][0] < EVERY_S:
             return []
+        if self._media and now - self._media[-1][0] > 2 * EVERY_S:
+            self._media.clear()  # the stream was held meanwhile
         self._media.append((now, stream.stats.media_bytes))
         first_at, first = self._media[0]
         if now - first_at < SETTLED_S:

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import structlog
@@ -44,6 +45,7 @@ class Destination:
         self.config = config
         self._source = source
         self._limit: asyncio.TimerHandle | None = None
+        self._holding_since = 0.0
         self._waited_enough = False
         self._settings = settings
         self._tls = tls
@@ -82,10 +84,21 @@ class Destination:
         if stream is not None:
             self.start(stream)
 
+    def wait_for(self, config: DestinationConfig) -> None:
+        """``config`` differs in its patience only: what runs goes on, and what waits has that much longer, or less."""
+        self.config = config
+        if self._limit is not None:
+            self._limit.cancel()
+            loop = asyncio.get_running_loop()
+            left_s = config.hold.limit_s - (loop.time() - self._holding_since)
+            self._limit = loop.call_later(max(0.0, left_s), self._hold_over)
+
     def holding(self) -> None:
         """The publisher is away: what runs is kept for as long as configured, then ended politely."""
-        if self._limit is None and not self._waited_enough:
-            self._limit = asyncio.get_running_loop().call_later(self.config.hold.limit_s, self._hold_over)
+        if self._limit is None and not self._waited_enough and self.config.enabled:
+            loop = asyncio.get_running_loop()
+            self._holding_since = loop.time()
+            self._limit = loop.call_later(self.config.hold.limit_s, self._hold_over)
 
     def resumed(self, stream: Stream) -> None:
         """The publisher is back."""
@@ -215,7 +228,10 @@ class EgressManager:
             else:
                 after[config.name] = known
                 if known.config != config:
-                    known.change(config)
+                    if replace(config, hold=replace(config.hold, limit_s=known.config.hold.limit_s)) == known.config:
+                        known.wait_for(config)
+                    else:
+                        known.change(config)
         for gone in before.values():
             self._let_go(gone)
         self._channels[channel] = after

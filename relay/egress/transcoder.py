@@ -13,7 +13,7 @@ from relay.errors import DestinationError, ProtocolError
 from relay.hub import BacklogLimit, Batch, Stream, Subscription
 from relay.hub.batch import Tracks
 from relay.media import Packet
-from relay.media.timeline import Timeline
+from relay.media.timeline import FileClock
 from relay.protocol import flv
 
 LOOK_EVERY_S = 0.5
@@ -41,9 +41,11 @@ class Transcoder:
         write: Callable[[list[Packet]], None],
         on_silence: Callable[[], None],
         floor_ms: tuple[int | None, int | None] = (None, None),
+        is_away: Callable[[], bool] = lambda: False,
     ) -> None:
         self.cpu_s = 0.0
-        self._floor_ms = floor_ms
+        self._last_out = list(floor_ms)  # DTS by track, video first
+        self._publisher_is_away = is_away
         self.pid = 0
         self._source = source
         self._limit = limit
@@ -93,7 +95,7 @@ class Transcoder:
             return
         if self._last_ms is None:
             self._tracks, self._base_ms = batch.closing, batch.first_dts_ms
-        elif batch.first_dts_ms - self._last_ms > HOLE_MS or batch.closing != self._tracks:
+        elif batch.closing != self._tracks or _has_hole(self._last_ms, batch):
             self._end()
             return
         self._last_ms = batch.last_dts_ms
@@ -102,6 +104,13 @@ class Transcoder:
         if self._queued_bytes > QUEUE_BYTES and self._subscription is not None:
             self._subscription.pause()
         self._wanted.set()
+        if self._publisher_is_away():
+            self._end()  # there is no more than what the stream remembers
+
+    def flush(self) -> None:
+        """Nothing follows for now: end the piece, so that the child lets out what it has."""
+        if self._last_ms is not None:
+            self._end()
 
     def ended(self, error: Exception | None) -> None:
         """The source is over."""
@@ -172,7 +181,7 @@ class Transcoder:
         """Give on what comes out, until nothing more does."""
         assert process.stdout is not None
         tags = flv.TagReader()
-        depacketizer = flv.Depacketizer(Timeline(self._base_ms, self._floor_ms))
+        depacketizer = flv.Depacketizer(FileClock())
         while data := await process.stdout.read(65536):
             self._asked_at = None
             try:
@@ -183,10 +192,23 @@ class Transcoder:
                 ]
             except ProtocolError as error:
                 raise DestinationError(f"ffmpeg wrote no FLV: {error}", "transcoder") from error
-            packets = [packet for packet in found if packet is not None]
-            if packets:
+            packets = [self._placed(packet) for packet in found if packet is not None]
+            new = [packet for packet in packets if self._is_new(packet)]
+            if new:
                 live()
-                self._write(packets)
+                self._write(new)
+
+    def _placed(self, packet: Packet) -> Packet:
+        return packet._replace(dts_ms=packet.dts_ms + self._base_ms, pts_ms=packet.pts_ms + self._base_ms)
+
+    def _is_new(self, packet: Packet) -> bool:
+        """Whether it goes on; a child that replaces another begins with what is out already."""
+        track = 0 if packet.is_video else 1
+        last_ms = self._last_out[track]
+        if last_ms is not None and packet.dts_ms <= last_ms:
+            return False
+        self._last_out[track] = packet.dts_ms
+        return True
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
@@ -205,6 +227,17 @@ class Transcoder:
                 raise DestinationError(f"ffmpeg took media for {HUNG_S:g} s and gave none back", "transcoder")
             if now - self._asked_at > SILENT_S:
                 self._on_silence()
+
+
+def _has_hole(last_ms: int, batch: Batch) -> bool:
+    """Whether time is missing before or inside ``batch``."""
+    if batch.last_dts_ms - last_ms <= HOLE_MS:
+        return False
+    for packet in batch.packets:
+        if packet.dts_ms - last_ms > HOLE_MS:
+            return True
+        last_ms = max(last_ms, packet.dts_ms)
+    return False
 
 
 async def _bury(process: asyncio.subprocess.Process) -> None:

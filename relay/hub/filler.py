@@ -18,6 +18,10 @@ class Loop:
     packets: Sequence[Packet]
     length_ms: int
 
+    @property
+    def has_sound(self) -> bool:
+        return any(not packet.is_video for packet in self.packets)
+
 
 class FrozenPicture:
     """The last keyframe, repeated. ``keyframe`` is set by whoever sees one go by."""
@@ -44,9 +48,10 @@ class FrozenPicture:
 class RunningLoop:
     """A loop that has been begun at ``start_ms`` on the stream's timeline."""
 
-    __slots__ = ("_loop", "_played", "_start_ms")
+    __slots__ = ("_loop", "_played", "_start_ms", "has_sound")
 
     def __init__(self, loop: Loop, start_ms: int) -> None:
+        self.has_sound = loop.has_sound
         self._loop = loop
         self._start_ms = start_ms
         self._played = 0

@@ -37,11 +37,17 @@ class HeldStream:
 
     While the publisher is away (``hold``) filler comes by the clock; while one track is away it comes at the pace of
     the other. After a filled-in picture the next real one is a keyframe. Every track's DTS only grows; both are moved
-    by the same time, and only where what returns is older than filler already sent. ``clock``: monotonic seconds.
+    by the same time, and only where what returns is older than filler already sent. ``clock``: monotonic seconds, as
+    ``away_since`` tells when a publisher that is away now was last heard (None: it is there, or that is not known).
     """
 
     def __init__(
-        self, source: Stream, filling: Filling, ticker: Ticker, clock: Callable[[], float] = time.monotonic
+        self,
+        source: Stream,
+        filling: Filling,
+        ticker: Ticker,
+        clock: Callable[[], float] = time.monotonic,
+        away_since: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.out = Stream(source.name)
         self.is_over = False
@@ -51,6 +57,7 @@ class HeldStream:
         self._filling = filling
         self._ticker = ticker
         self._clock = clock
+        self._away_since = away_since
         self._picture = FrozenPicture()
         self._still: FrozenPicture | None = None  # a slate's, shown instead of the last keyframe
         self._loop: Loop | None = None  # a slate's, likewise
@@ -74,6 +81,7 @@ class HeldStream:
 
     def show(self, slate: Loop) -> None:
         """From now on, ``slate`` instead of the last keyframe while the publisher is away: a clip, or one picture."""
+        self._forget_slate()
         packets = [self_contained(packet) if packet.is_video else packet for packet in slate.packets]
         if slate.length_ms:
             self._loop = Loop(packets, slate.length_ms)
@@ -81,8 +89,11 @@ class HeldStream:
             self._still = FrozenPicture()
             self._still.keyframe = packets[0]
 
+    def _forget_slate(self) -> None:
+        self._loop = self._running_loop = self._still = None
+
     def hold(self) -> None:
-        """The publisher is gone or stalled: fill in until it is back."""
+        """The publisher is gone or stalled: fill in until it is back. A slate is of this hold only."""
         if self._beginning:
             self._begin()
         self._back_since = None
@@ -90,8 +101,9 @@ class HeldStream:
         if not self._filling.hold or self.is_held or not times:
             return
         self.is_held = True
-        self._held_from_ms, self._held_at = max(times), self._heard_at
-        self._running_loop = None
+        since = self._away_since()
+        self._held_from_ms, self._held_at = max(times), self._heard_at if since is None else since
+        self._forget_slate()
         if not self._is_parked:
             self._is_parked = True
             self._ticker.park(self._tick)
@@ -140,6 +152,8 @@ class HeldStream:
             return
         self._is_away[_AUDIO] = self._filling.sound and whole.closing[_AUDIO] is None
         self._take(whole.from_start())
+        if self._away_since() is not None:
+            self.hold()
 
     # --- what comes -------------------------------------------------------------------------------------------------
 
@@ -184,15 +198,15 @@ class HeldStream:
                 if not self._ends_hold(packet, batch):
                     continue
                 is_back = packet.is_video
+            dts_ms = packet.dts_ms + self._shift_ms
+            last_ms = self._last[track]
+            if last_ms is not None and dts_ms <= last_ms:
+                continue  # filler took its place
             if self._is_away[track]:
                 if track == _VIDEO and not packet.is_keyframe:
                     continue
                 self._is_away[track] = False
                 is_back = track == _VIDEO
-            dts_ms = packet.dts_ms + self._shift_ms
-            last_ms = self._last[track]
-            if last_ms is not None and dts_ms <= last_ms:
-                continue  # filler took its place
             if track == _AUDIO and self._silence is not None:
                 self._fill(out, self._silence.before(dts_ms))
                 self._silence = None
@@ -217,6 +231,8 @@ class HeldStream:
 
     def _ends_hold(self, packet: Packet, batch: Batch) -> bool:
         """Whether the stream goes on with ``packet``: a keyframe, or the sound of a stream without a picture."""
+        if self._away_since() is not None:
+            return False  # the tail of what a transcoder was still at
         if self._back_since is None:
             self._back_since = self._heard_at
         back_s = self._heard_at - self._back_since
@@ -248,11 +264,16 @@ class HeldStream:
         if loop is not None and self._last[_VIDEO] is not None:
             if self._running_loop is None:
                 newest_ms = max(last for last in self._last if last is not None)
-                self._running_loop = RunningLoop(loop, max(newest_ms + 1, until_ms))
+                start_ms = max(newest_ms + 1, until_ms)
+                self._running_loop = RunningLoop(loop, start_ms)
+                if loop.has_sound and self._silence is not None:
+                    self._fill(out, self._silence.before(start_ms))
+                    self._silence = None
             self._fill(out, self._running_loop.until(until_ms))
         else:
             self._fill_picture(out, until_ms)
-        self._fill_sound(out, until_ms)
+        if self._running_loop is None or not self._running_loop.has_sound:
+            self._fill_sound(out, until_ms)
         self._write(out)
 
     def _fill_picture(self, out: list[Packet], until_ms: int) -> None:

@@ -14,6 +14,7 @@ from relay.media.timeline import Timeline
 CONTEST_S = 60.0
 CONTEST_TAKEOVERS = 3
 SILENT_S = 2.0
+MOST_LAG_MS = 60_000
 
 
 class Publisher(Protocol):
@@ -90,8 +91,13 @@ class Hub:
         self._listeners.append(listener)
 
     def set_hold(self, name: str, hold_s: float) -> None:
-        """How long channel ``name`` waits for a publisher that vanished, in seconds; from the next hold on."""
+        """How long channel ``name`` waits for a publisher that vanished, in seconds; also where it waits now."""
         self._hold_s[name] = hold_s
+        timer, stream = self._holds.get(name), self._streams.get(name)
+        if timer is not None and stream is not None and stream.stats.holding_since is not None:
+            timer.cancel()
+            left_s = hold_s - (time.monotonic() - stream.stats.holding_since)
+            self._holds[name] = asyncio.get_running_loop().call_later(max(0.0, left_s), self._hold_over, name)
 
     def hold_of(self, name: str) -> float:
         return self._hold_s.get(name, self.hold_s)
@@ -157,6 +163,8 @@ class Hub:
             now = time.monotonic()
             away_ms = int((now - stream.stats.last_packet_at) * 1000)
             floor = (stream.last_video_ms, stream.last_audio_ms)
+            # What the old link held back is missing too, and the new one begins without delay.
+            away_ms += min(int(stream.stats.arrival_lag_ms), MOST_LAG_MS)
             timeline = Timeline(stream.last_dts_ms + max(away_ms, 1), floor, int(now * 1000))
         lease = self._leases[name] = Lease(self, stream, publisher, timeline)
         stream.on_commit(publisher.committed)
@@ -233,6 +241,9 @@ class Hub:
             listener.stream_holding(stream)
 
     def _hold_over(self, name: str) -> None:
+        if name in self._leases:  # somebody is about to send: media, or the door's own deadlines, decide
+            self._holds[name] = asyncio.get_running_loop().call_later(1.0, self._hold_over, name)
+            return
         self.end(name, "media did not return in time", clean=False)
 
     def _cancel_hold(self, name: str) -> None:

@@ -8,6 +8,8 @@ from relay.hub.batch import Batch, Tracks, follow
 from relay.hub.subscription import BacklogLimit, Reader, Subscription
 from relay.media import GopCache, Packet
 
+FORGET_MS_A_SECOND = 0.5  # clocks differ: a day of that must not look like a link that holds media back
+
 
 class StreamState(StrEnum):
     """OFFLINE → LIVE on the first packet; LIVE ↔ HOLDING as publishers go and return; either → OFFLINE."""
@@ -115,11 +117,13 @@ class Stream:
             self.last_dts_ms = last_ms = packets[-1].dts_ms
         else:
             self.last_dts_ms = last_ms = max(self.last_video_ms, self.last_audio_ms)
-        stats.last_packet_at = now = time.monotonic()
+        now = time.monotonic()
+        forgotten_ms = (now - stats.last_packet_at) * FORGET_MS_A_SECOND
+        stats.last_packet_at = now
         late = now * 1000 - last_ms
-        if stats.arrival_base_ms is None or late < stats.arrival_base_ms:
-            stats.arrival_base_ms = late
-        stats.arrival_lag_ms = late - stats.arrival_base_ms
+        base = stats.arrival_base_ms
+        stats.arrival_base_ms = base = late if base is None else min(late, base + forgotten_ms)
+        stats.arrival_lag_ms = late - base
         batch = Batch(packets, opening, self.seq, closing=closing)
         stats.media_bytes += batch.size
         for subscription in self._subscriptions:

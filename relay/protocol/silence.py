@@ -58,7 +58,7 @@ def _aac(track: Track) -> Silence | None:
     """
     config = aac_config(track.header)
     elements = _ELEMENTS.get(config.layout)
-    if elements is None or config.object_type not in _PLAIN or not config.core_rate:
+    if elements is None or config.object_type not in _PLAIN or not 7000 <= config.core_rate <= 96_000:
         return None
     bits = BitWriter()
     counts = dict.fromkeys((_ONE, _PAIR, _LOW), 0)

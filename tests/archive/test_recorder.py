@@ -335,3 +335,11 @@ async def test_times_beyond_32_bits_survive(bench: Bench) -> None:
 async def test_a_stream_without_packets_leaves_nothing(bench: Bench) -> None:
     assert await bench.end() == []
     assert bench.begun_count == 0
+
+
+async def test_a_hole_inside_a_read_is_a_gap(bench: Bench) -> None:
+    """A link that burst: what was before the hole comes in one read with what is behind it."""
+    bench.write(pictures(0, 2000))
+    bench.stream.write([*pictures(2000, 2400), *pictures(5400, 6000)])
+    parts = await bench.end()
+    assert [(part.info.start_ms, part.info.gap) for part in parts] == [(0, ""), (5400, DROPPED)]

@@ -88,7 +88,13 @@ class Events:
         rows = await self.rows()
         found = [] if len(rows) == len(self.events) else [f"{len(self.events) - len(rows)} events without a recording"]
         for event, row in rows:
-            found += await asyncio.to_thread(_wrong, server, event, row)
+            until = time.monotonic() + 60
+            while True:
+                wrong = await asyncio.to_thread(_wrong, server, event, row)
+                if not wrong or time.monotonic() > until:
+                    break
+                await asyncio.sleep(0.5)  # the playlist follows the last segment
+            found += wrong
         return found
 
 

@@ -42,7 +42,7 @@ async def test_holding_fitting_and_ensuring_by_command(tmp_path: Path) -> None:
             (("--hold", "sometimes"), "freeze"),
             (("--slate", "pause.exe"), ".png"),
             (("--fit-height", "721"), "multiple"),
-            (("--slate", "/nowhere/at/all.png"), "cannot copy"),
+            (("--slate", "/nowhere/at/all.png"), "there is no file"),
         ):
             code, out, err = await relay("destination", "set", "demo", "fb", *words, data=tmp_path, port=app.web.port)
             assert (code, out, len(err.splitlines())) == (1, "", 1), err

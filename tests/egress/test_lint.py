@@ -3,7 +3,7 @@
 import pytest
 
 from relay.egress.base import DestinationConfig, FitConfig
-from relay.egress.lint import b_frames, lint
+from relay.egress.lint import Inspector, b_frames, lint
 from relay.hub import Stream
 from relay.media import Codec, Packet, Track
 
@@ -82,3 +82,14 @@ def test_runs_of_b_frames() -> None:
     assert b_frames(live(order=(0, 2, 1, 4, 3)).gop) == 1
     assert b_frames(live(order=(0, 4, 1, 2, 3)).gop) == 3
     assert b_frames([]) == 0
+
+
+def test_a_hold_does_not_make_the_bitrate_low() -> None:
+    stream, inspector = live(), Inspector()
+    config = DestinationConfig("a", "rtmp://x/y", platform="twitch")
+    for second in range(0, 60, 5):
+        stream.stats.media_bytes += 4000 * 125 * 5
+        assert inspector.look(stream, [config], float(second)) == []
+    for second in range(160, 200, 5):
+        stream.stats.media_bytes += 4000 * 125 * 5
+        assert inspector.look(stream, [config], float(second)) == []

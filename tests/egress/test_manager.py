@@ -336,3 +336,16 @@ async def test_a_platform_that_must_see_no_change_gets_a_new_connection(desk: De
             assert len([track for _, track, _ in arrival.listing.headers if track == "video"]) == 1
         headers = [track for _, track, _ in sink.only("key-b").listing.headers]
         assert headers.count("video") == 2
+
+
+async def test_more_patience_is_no_new_connection(desk: Desk) -> None:
+    async with Sink() as sink:
+        desk.configure(to(sink, hold=HoldConfig(limit_s=1.0)))
+        await desk.until(LIVE, "a")
+        desk.programme.leave(clean=False)
+        await asyncio.sleep(0.2)
+        desk.configure(to(sink, hold=HoldConfig(limit_s=60)))
+        await asyncio.sleep(1.3)
+        assert desk["a"].state is LIVE
+        desk.configure(to(sink, hold=HoldConfig(limit_s=0.1)))
+        await eventually(lambda: sink.only("key-a").goodbye)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -116,7 +117,7 @@ async def test_a_slate_is_shown_in_the_streams_own_format(
 
 async def test_transcoding_follows_from_what_may_not_change(stream: Stream, sources: Sources) -> None:
     assert sources.of(to(on_change="transcode")) is not sources.of(to())
-    assert sources.of(to(on_change="transcode")) is sources.of(to(fit=FitConfig()))
+    assert sources.of(to(on_change="transcode")) is sources.of(to(fit=FitConfig(fps=30)))
 
 
 async def test_a_slate_is_seen_also_by_those_who_read_headers_once(
@@ -149,3 +150,38 @@ async def test_a_slate_is_seen_also_by_those_who_read_headers_once(
             shown.append(bytes(plane)[middle : middle + 3])
     assert len(shown) == len(watcher.pictures)
     assert [colour[0] > 200 and colour[1] < 60 for colour in shown[-5:]] == [True] * 5
+
+
+async def test_a_starving_track_does_not_starve_what_is_made_to_fit(
+    stream: Stream, sources: Sources, packets: list[Packet]
+) -> None:
+    watcher = Watcher()
+    sources.of(to(fit=FitConfig(height=90, video_kbps=100))).subscribe(watcher)
+    async with on_air(stream, packets):
+        await eventually(lambda: len(watcher.pictures) > 20, 60)
+    silent = [packet for packet in packets if packet.is_video]
+    stream_ms = stream.last_dts_ms or 0
+    async with on_air(stream, silent):
+        await eventually(lambda: watcher.pictures[-1].dts_ms > stream_ms + 9000, 60)
+    times = [packet.dts_ms for packet in watcher.pictures]
+    assert max(later - earlier for earlier, later in pairwise(times)) < 1500
+    sound = [packet.dts_ms for packet in watcher.packets if not packet.is_video]
+    assert sound[-1] > stream_ms + 6000
+    assert sources.failures == 0
+
+
+async def test_what_is_made_to_fit_is_held_from_its_first_media_on(
+    stream: Stream, sources: Sources, packets: list[Packet]
+) -> None:
+    """A destination added while the publisher is away."""
+    stream.write(packets[:60])
+    stream.state = StreamState.HOLDING
+    watcher = Watcher()
+    sources.of(to(fit=FitConfig(height=90, video_kbps=100))).subscribe(watcher)
+    await eventually(lambda: len(watcher.pictures) > 60 and watcher.pictures[-1].is_keyframe, 60)
+    before = len(watcher.packets)
+    await eventually(lambda: len(watcher.packets) > before + 40, 20)
+    for is_video in (True, False):
+        times = [packet.dts_ms for packet in watcher.packets if packet.is_video == is_video]
+        assert all(later > earlier for earlier, later in pairwise(times))
+    assert sources.failures == 0

@@ -1,124 +1,15 @@
 """HeldStream: what destinations get has no holes, and nothing in it goes back in time or starts without a keyframe."""
 
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
 
-from relay.hub import Batch, Stream, StreamState
+from relay.hub import Batch
 from relay.hub.filler import Loop
-from relay.hub.hold import Filling, HeldStream
+from relay.hub.hold import Filling
 from relay.media import Codec, Packet, Track
-from relay.protocol import codecs
 from relay.protocol.silence import SILENT_AAC
-
-VIDEO = Track(codec=Codec.H264, header=b"\x01\x42\xc0\x1e\xff\xe1\x00\x04\x67\x42\xc0\x1e\x01\x00\x02\x68\xce")
-AUDIO = codecs.read_track(Codec.AAC, b"\x11\x90")
-FRAME_MS, SOUND_MS = 40, 21
-
-
-class Clock:
-    """Time, and the ticks that come with it (in place of hub.Ticker)."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._parked: list[Callable[[], None]] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def park(self, resume: Callable[[], None]) -> None:
-        self._parked.append(resume)
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass, a tick every 100 ms."""
-        for _ in range(round(seconds * 10)):
-            self.now += 0.1
-            parked, self._parked = self._parked, []
-            for resume in parked:
-                resume()
-
-
-class Watcher:
-    """A destination: keeps what it gets."""
-
-    def __init__(self) -> None:
-        self.packets: list[Packet] = []
-        self.is_over = False
-
-    def take(self, batch: Batch) -> None:
-        self.packets += batch.packets
-
-    def ended(self, error: Exception | None) -> None:
-        assert error is None
-        self.is_over = True
-
-    def track(self, is_video: bool) -> list[Packet]:
-        return [packet for packet in self.packets if packet.is_video == is_video]
-
-
-class Show:
-    """A stream with its publisher, held; ``play`` is the publisher's media in real time."""
-
-    def __init__(self, filling: Filling | None = None) -> None:
-        self.clock = Clock()
-        self.stream = Stream("demo")
-        self.stream.state = StreamState.LIVE
-        self.ms = 0
-        self.sent: list[Packet] = []
-        self.held = HeldStream(self.stream, filling or Filling(), self.clock, self.clock)  # type: ignore[arg-type]
-        self.watcher = Watcher()
-        self.held.out.subscribe(self.watcher)
-
-    def play(
-        self,
-        seconds: float,
-        *,
-        video: bool = True,
-        audio: bool = True,
-        gop: int = 50,
-        first: int = 0,
-        pace: float = 1.0,
-    ) -> None:
-        """Media of ``seconds``, in batches of 200 ms; every ``gop``-th picture from number ``first`` is a keyframe."""
-        number = -first
-        for _ in range(round(seconds * 5)):
-            batch = []
-            for step in range(5):
-                dts_ms = self.ms + step * FRAME_MS
-                if video:
-                    batch.append(Packet(VIDEO, dts_ms, dts_ms, number % gop == 0, b"\0\0\0\1" + bytes((0x65, step))))
-                number += 1
-            if audio:
-                start = -(-self.ms // SOUND_MS)
-                batch += [
-                    Packet(AUDIO, frame * SOUND_MS, frame * SOUND_MS, True, b"sound")
-                    for frame in range(start, -(-(self.ms + 200) // SOUND_MS))
-                ]
-            self.ms += 200
-            self.clock.sleep(0.2 * pace)
-            if batch:
-                batch.sort(key=lambda packet: packet.dts_ms)
-                self.sent += batch
-                self.stream.write(batch)
-
-    def away(self, seconds: float, *, told_after: float = 0.0) -> None:
-        """The publisher is gone; the hub notices ``told_after`` seconds later. Its clock goes on."""
-        self.clock.sleep(told_after)
-        self.held.hold()
-        self.clock.sleep(seconds - told_after)
-        self.ms += round(seconds * 1000)
-
-    def check(self, most_ms: int, sound_ms: int = 0) -> None:
-        """DTS grows on each track, with no hole over ``most_ms`` (sound: ``sound_ms``)."""
-        for is_video, limit in ((True, most_ms), (False, sound_ms or most_ms)):
-            times = [packet.dts_ms for packet in self.watcher.track(is_video)]
-            steps = [later - earlier for earlier, later in pairwise(times)]
-            assert all(0 < step <= limit for step in steps), (is_video, min(steps), max(steps))
-
-
-def payloads(packets: Sequence[Packet]) -> list[bytes]:
-    return [packet.data for packet in packets]
+from tests.hub.show import AUDIO, FRAME_MS, VIDEO, Show
 
 
 def test_a_stream_in_good_order_is_passed_on_as_it_is() -> None:
@@ -303,8 +194,9 @@ def test_a_loop_is_shown_instead_of_the_last_picture() -> None:
     show = Show()
     slate = Track(codec=Codec.H264, header=b"another")
     loop = Loop([Packet(slate, ms, ms, ms == 0, b"slate") for ms in range(0, 1000, 40)], 1000)
-    show.held.show(loop)
     show.play(4)
+    show.held.hold()
+    show.held.show(loop)
     show.away(6.3)
     shown = [packet for packet in show.watcher.track(True) if packet.track is slate]
     assert len(shown) == pytest.approx(5.9 * 25, abs=4)
@@ -317,8 +209,9 @@ def test_a_loop_is_shown_instead_of_the_last_picture() -> None:
 def test_a_picture_may_be_the_slate() -> None:
     show = Show()
     slate = Packet(Track(codec=Codec.H264, header=b"another"), 0, 0, True, b"slate")
-    show.held.show(Loop([slate], 0))
     show.play(4)
+    show.held.hold()
+    show.held.show(Loop([slate], 0))
     show.away(6)
     shown = [packet for packet in show.watcher.track(True) if packet.track is slate.track]
     assert len(shown) == pytest.approx(5.6 * 2, abs=2)
@@ -391,3 +284,61 @@ def test_holds_in_quick_succession_do_not_tick_twice() -> None:
     assert len(show.clock._parked) == 1
     show.clock.sleep(1)
     assert len(show.clock._parked) == 1
+
+
+def test_a_clip_with_sound_is_heard_without_silence_beside_it() -> None:
+    show = Show()
+    slate = Track(codec=Codec.H264, header=b"another")
+    clip = [Packet(slate, ms, ms, ms == 0, b"slate") for ms in range(0, 1000, 40)]
+    clip += [Packet(AUDIO, ms, ms, True, b"music") for ms in range(0, 1000, 20)]
+    show.play(4)
+    show.held.hold()
+    show.clock.sleep(2)
+    show.held.show(Loop(sorted(clip, key=lambda packet: packet.dts_ms), 1000))
+    show.clock.sleep(6)
+    show.ms += 8000
+    heard = [packet for packet in show.watcher.track(False) if packet.data == b"music"]
+    assert len(heard) == pytest.approx(6 * 50, abs=12)
+    after = [packet.data for packet in show.watcher.track(False) if packet.dts_ms > heard[0].dts_ms]
+    assert set(after) == {b"music"}
+    show.play(2)
+    show.check(most_ms=700, sound_ms=450)
+
+
+def test_a_tail_that_comes_after_the_publisher_went_ends_no_hold() -> None:
+    """Of a transcoder that was some hundred milliseconds behind."""
+    show = Show()
+    show.play(4)
+    show.away_since = show.clock.now
+    show.held.hold()
+    show.clock.sleep(0.2)
+    show.stream.write([Packet(VIDEO, show.ms + 40, show.ms + 40, True, b"\0\0\0\1\x65")])
+    assert show.held.is_held
+    show.clock.sleep(5)
+    show.ms += 5200
+    assert len(show.watcher.packets) > len(show.sent) + 100
+    show.away_since = None
+    show.play(2)
+    assert not show.held.is_held
+    show.check(most_ms=900, sound_ms=100)
+
+
+def test_a_hold_that_began_before_the_first_media_goes_by_the_publishers_time() -> None:
+    show = Show()
+    show.away_since = show.clock.now - 60
+    show.stream.write([Packet(VIDEO, 0, 0, True, b"\0\0\0\1\x65"), Packet(AUDIO, 1, 1, True, b"sound")])
+    assert show.held.is_held
+    show.clock.sleep(1)
+    assert show.watcher.packets[-1].dts_ms > 59_000
+
+
+def test_the_picture_that_returns_under_sound_is_never_without_its_keyframe() -> None:
+    """The keyframe was sent a little before the sound that filler was paced by."""
+    show = Show()
+    show.play(4)
+    show.play(8, video=False)
+    late_ms = show.ms - 300
+    late = [Packet(VIDEO, late_ms + 40 * n, late_ms + 40 * n, n == 0, b"\0\0\0\1\x65late") for n in range(20)]
+    show.stream.write(late)
+    shown = [packet for packet in show.watcher.track(True) if packet.data.endswith(b"late")]
+    assert not shown or shown[0].is_keyframe

@@ -182,3 +182,39 @@ async def test_a_stalled_publisher_keeps_its_lease_and_resumes() -> None:
     lease.write([video(6000, key=True)])
     assert listener.told == ["live", "holding", "resumed"]
     assert hub.lease("demo") is lease
+
+
+async def test_a_hold_may_be_made_longer_while_it_lasts() -> None:
+    hub, listener = make(hold_s=0.05)
+    lease = hub.publish("demo", Encoder())
+    lease.write([audio(0)])
+    lease.release(clean=False)
+    hub.set_hold("demo", 30)
+    await asyncio.sleep(0.12)
+    assert listener.told == ["live", "holding"]
+    hub.set_hold("demo", 0.01)
+    await asyncio.sleep(0.05)
+    assert listener.told == ["live", "holding", "offline"]
+
+
+async def test_a_publisher_that_was_just_accepted_is_not_sent_away_by_the_holds_end() -> None:
+    hub, listener = make(hold_s=0.02)
+    lease = hub.publish("demo", Encoder())
+    lease.write([audio(0)])
+    lease.release(clean=False)
+    returned = Encoder()
+    again = hub.publish("demo", returned)
+    await asyncio.sleep(0.06)
+    assert (listener.told, returned.evictions) == (["live", "holding"], [])
+    again.write([audio(500)])
+    assert listener.told == ["live", "holding", "resumed"]
+
+
+async def test_what_a_link_held_back_is_missing_for_the_next_publisher_too() -> None:
+    hub, _ = make()
+    lease = hub.publish("demo", Encoder())
+    lease.write([video(lease.timeline.place(10_000, True), key=True)])
+    hub.stream("demo").stats.arrival_lag_ms = 8000.0
+    lease.release(clean=False)
+    again = hub.publish("demo", Encoder())
+    assert 18_000 <= again.timeline.place(0, True) < 19_000
