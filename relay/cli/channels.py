@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from relay.cli.destinations import show_destinations
-from relay.cli.shared import Chosen, Json, add, out, secret
+from relay.cli.shared import Chosen, Json, add, out, plain, secret
 
 channel_app = typer.Typer(help="Channels and their stream keys.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ def channel_add(
     body: dict[str, Any] = {"name": name}
     if key:
         body["stream_key"] = secret(key)
-    _show_channel(Chosen.client().call("POST", "channels", body=body), as_json)
+    show_channel(Chosen.client().call("POST", "channels", body=body), as_json)
 
 
 @channel_app.command("list")
@@ -31,6 +31,9 @@ def channel_list(as_json: Json = False) -> None:
     answer = Chosen.client().call("GET", "channels")
     if as_json:
         print(json.dumps(answer, indent=2))
+        return
+    if not answer["channels"]:
+        out.print("no channels yet; make one with `relay channel add NAME`", highlight=False)
         return
     table = Table("channel", "state", "publisher", "media", "destinations", box=None)
     for channel in answer["channels"]:
@@ -52,7 +55,7 @@ def channel_list(as_json: Json = False) -> None:
 @channel_app.command("show")
 def channel_show(name: str, as_json: Json = False) -> None:
     """One channel with its keys and destinations."""
-    _show_channel(Chosen.client().call("GET", "channels", name), as_json)
+    show_channel(Chosen.client().call("GET", "channels", name), as_json)
 
 
 @channel_app.command("remove")
@@ -76,13 +79,13 @@ def channel_archive(
     for key, value in (("priority", priority), ("keep_days", keep_days), ("keep_gb", keep_gb)):
         if value is not None:
             options[key] = value if value or key == "priority" else None
-    _show_channel(client.call("PATCH", "channels", name, body={"archive": options}), as_json)
+    show_channel(client.call("PATCH", "channels", name, body={"archive": options}), as_json)
 
 
 @channel_app.command("rotate-key")
 def channel_rotate_key(name: str, as_json: Json = False) -> None:
     """Give a channel a new stream key; the old one stops working at once."""
-    _show_channel(Chosen.client().call("POST", "channels", name, "rotate-key"), as_json)
+    show_channel(Chosen.client().call("POST", "channels", name, "rotate-key"), as_json)
 
 
 # --- showing ---------------------------------------------------------------------------------------------------------
@@ -94,7 +97,8 @@ def _track(track: dict[str, Any]) -> str:
     return f"{track['codec']} {track['sample_rate']} Hz"
 
 
-def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
+def show_channel(channel: dict[str, Any], as_json: bool) -> None:
+    """A channel's keys, its link while it is live, and its destinations."""
     if as_json:
         print(json.dumps(channel, indent=2))
         return
@@ -116,7 +120,21 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
     out.print(f"{'archive':>12}  {words}, priority {kept['priority']}{paused}", highlight=False)
     playback = f"{channel['playback_url']}?key={channel['read_key']}"
     out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
-    if channel["is_contested"]:
-        out.print("     contest  two encoders keep taking this key from each other: stop one of them", highlight=False)
+    _show_link(channel)
     if channel["destinations"]:
         show_destinations(channel["destinations"])
+
+
+def _show_link(channel: dict[str, Any]) -> None:
+    """How the publisher's link is, and what does not suit, while there is a stream."""
+    if channel["state"] == "offline":
+        return
+    rows = [("health", channel["health"]["words"])]
+    if channel["held_s"] or channel["takeovers"]:
+        many = "" if channel["takeovers"] == 1 else "s"
+        rows.append(("hold", f"{channel['held_s']:.0f} s in all, {channel['takeovers']} takeover{many}"))
+    if channel["is_contested"]:
+        rows.append(("contest", "two encoders keep taking this key from each other: stop one of them"))
+    rows += [("lint", f"{item['destination']}: {item['words']}") for item in channel["lint"]]
+    for label, words in rows:
+        out.print(f"{label:>12}  {plain(words)}", highlight=False, soft_wrap=True)

@@ -25,6 +25,9 @@ def recording_list(
     if as_json:
         print(json.dumps(answer, indent=2))
         return
+    if not answer["recordings"]:
+        out.print(f"nothing recorded{f' on {channel}' if channel else ''} yet", highlight=False)
+        return
     table = Table("recording", "channel", "state", "started", "length", "missing", "in the store", box=None)
     table.columns[0].no_wrap = True  # to be copied whole, however narrow the terminal
     table.columns[0].min_width = 23
@@ -95,9 +98,8 @@ def recording_export(
     if target.exists() and not force:
         raise ConflictError(f"{target} is there already; name another file with -o, or replace it with --force")
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        with partial.open("xb") as file, Progress(*columns, console=Console(stderr=True)) as progress:
+        with partial.open("xb") as file, _progress() as progress:
             task = progress.add_task("export", total=None)
             length_s = Chosen.client().download(
                 "recordings",
@@ -128,3 +130,10 @@ def recording_delete(recording: str, yes: Annotated[bool, typer.Option("--yes", 
         raise typer.Exit(1)
     Chosen.client().call("DELETE", "recordings", recording)
     out.print(f"recording {recording} is being deleted", highlight=False)
+
+
+def _progress() -> Progress:
+    """A bar on the terminal, gone when it is over; nothing where there is none."""
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -55,7 +55,18 @@ function show(section, channel) {
   field("state").className = `state ${channel.state}`;
   field("state").textContent = channel.state;
   field("publisher").textContent = channel.publisher
-    ? `${channel.publisher.address} (${channel.publisher.encoder || "unknown encoder"})` : "nobody yet";
+    ? `${channel.publisher.address} (${channel.publisher.encoder || "unknown encoder"})`
+    : channel.state === "holding" ? "away: destinations are kept until it returns" : "nobody yet";
+  field("health").textContent = channel.state === "offline" ? "–" : channel.health.words;
+  field("held").textContent = `${channel.held_s.toFixed(0)} s in all`;
+  const warnings = channel.lint.map((finding) => `${finding.destination}: ${finding.words}`);
+  if (channel.is_contested) warnings.unshift("Two encoders keep taking this key from each other: stop one of them.");
+  if (channel.recording_paused) warnings.unshift("Recording is paused: the disk is nearly full.");
+  field("warnings").replaceChildren(...warnings.map((words) => {
+    const item = document.createElement("li");
+    item.textContent = words;
+    return item;
+  }));
   field("media").textContent = channel.tracks
     .map((track) => track.kind === "video"
       ? `${track.codec} ${track.width}×${track.height}` : `${track.codec} ${track.sample_rate} Hz`).join(", ");
