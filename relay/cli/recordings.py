@@ -28,19 +28,22 @@ def recording_list(
     if not answer["recordings"]:
         out.print(f"nothing recorded{f' on {channel}' if channel else ''} yet", highlight=False)
         return
-    table = Table("recording", "channel", "state", "started", "length", "missing", "in the store", box=None)
+    columns = ("recording", "channel", "state", "started", "length", "missing", "stored")
+    table = Table(*columns, box=None, padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = True  # to be copied whole, however narrow the terminal
     table.columns[0].min_width = 23
+    table.columns[2].min_width = 9  # "recording"
+    table.columns[3].min_width = 10  # a date; the time may stand below it
     for item in answer["recordings"]:
         add(
             table,
             item["id"],
             item["channel"],
             item["state"],
-            item["started_at"][:19],
+            item["started_at"][:19].replace("T", " "),
             f"{item['duration_s']:.1f} s",
             f"{item['gap_s']:.1f} s",
-            f"{item['segments_stored']} of {item['segments']}",
+            f"{item['segments_stored']}/{item['segments']}",
         )
     out.print(table)
 

@@ -73,7 +73,7 @@ class LinkHealth:
         lag_s = recent[-1]
         kbps, minute = self._kbps(now, 10), self._kbps(now, 60)
         is_lagging = min(recent) > LAGGING_S
-        if is_lagging or stalls > 1:
+        if is_lagging or stalls > 1 or self._away_since is not None:
             quality: Literal["good", "fair", "poor"] = "poor"
         elif stalls or max(recent) > LAGGING_S:
             quality = "fair"

@@ -40,6 +40,7 @@ def test_stalls_count_for_a_minute() -> None:
     assert (health.look(19.0).quality, health.look(19.0).stalls) == ("fair", 1)
     health.stalled(12.0)
     assert health.look(19.0).quality == "poor"
+    health.returned(19.0)
     run(60, 1000, health=health, start=20)
     assert (health.look(79.0).quality, health.look(79.0).stalls) == ("good", 0)
 
@@ -61,7 +62,8 @@ def test_a_link_that_is_away_or_just_back_is_suggested_nothing() -> None:
     health.stalled(20.0)
     for second in range(20, 30):
         health.sample(float(second), 20 * 125_000, 0.0)  # nothing arrives
-    assert (health.look(29.0).kbps_10s, health.look(29.0).suggested_kbps) == (100, 0)
+    seen = health.look(29.0)
+    assert (seen.quality, seen.kbps_10s, seen.suggested_kbps) == ("poor", 100, 0)
     assert health.returned(30.0) == 10.0
     run(10, 1000, health=health, start=30)
     assert health.look(39.0).suggested_kbps == 0

@@ -56,9 +56,9 @@ function show(section, channel) {
   field("state").textContent = channel.state;
   field("publisher").textContent = channel.publisher
     ? `${channel.publisher.address} (${channel.publisher.encoder || "unknown encoder"})`
-    : channel.state === "holding" ? "away: destinations are kept until it returns" : "nobody yet";
+    : channel.state === "holding" ? "away: destinations are held meanwhile" : "nobody yet";
   field("health").textContent = channel.state === "offline" ? "–" : channel.health.words;
-  field("held").textContent = `${channel.held_s.toFixed(0)} s in all`;
+  field("held").textContent = channel.held_s ? `${channel.held_s.toFixed(0)} s in all` : "–";
   const warnings = channel.lint.map((finding) => `${finding.destination}: ${finding.words}`);
   if (channel.is_contested) warnings.unshift("Two encoders keep taking this key from each other: stop one of them.");
   if (channel.recording_paused) warnings.unshift("Recording is paused: the disk is nearly full.");
