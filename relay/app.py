@@ -133,7 +133,8 @@ class App:
     def banner(self, *, show_keys: bool) -> str:
         """What to do next, in a few readable lines."""
         channel = self.control.channels()[0]
-        key = channel.stream_key if show_keys else f"(relay channel show {channel.name})"
+        elsewhere = f"(relay channel show {channel.name})"
+        key, read_key = (channel.stream_key, channel.read_key) if show_keys else (elsewhere, elsewhere)
         local = f"rtmp://127.0.0.1:{self.ingest.ports[0]}/live"
         clip = "-f lavfi -i testsrc2=s=640x360:r=30 -f lavfi -i sine=r=48000"
         codec = "-c:v libx264 -preset veryfast -pix_fmt yuv420p -b:v 800k -g 60 -c:a aac"
@@ -145,7 +146,7 @@ class App:
             f"  Stream key     {key}",
             f"  Try it         ffmpeg -re {clip} {codec} -f flv {local}/{key}",
             f"  Console        {self._playback_base()}/   (admin token: {self.settings.data_dir / 'admin.token'})",
-            f"  Playback       {channel.playback_url}",
+            f"  Playback       {channel.playback_url}?key={read_key}",
             f"  Archive        {archive}",
             f"  Metrics        {self._playback_base()}/metrics",
             "",

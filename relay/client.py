@@ -99,7 +99,8 @@ class Client:
             with error:
                 raise RelayError(_words(error)) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = " ".join(str(getattr(error, "reason", error)).split())
+            cause = getattr(error, "reason", error)
+            reason = " ".join(str(getattr(cause, "strerror", None) or cause).split())
             raise RelayError(
                 f"no relay answers at {self._server} ({reason}); start it with scripts/start, or name it with --server"
             ) from None

@@ -1,5 +1,6 @@
 """Settings: one TOML file plus RELAY_* environment variables, nested with two underscores, checked at start."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -166,6 +167,9 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
+_SECTIONS = [name for name, field in Settings.model_fields.items() if isinstance(field.default, BaseModel)]
+
+
 def load_settings(path: Path | None = None) -> Settings:
     """Read settings from ``path`` (TOML) and the environment. Raises ConfigError naming each wrong key."""
     values: dict[str, Any] = {}
@@ -176,6 +180,10 @@ def load_settings(path: Path | None = None) -> Settings:
             raise ConfigError(f"no settings file {path}; start from deploy/relay.example.toml") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise ConfigError(f"{path}: {error}") from error
+    for name in os.environ:
+        section, nested, _ = name.removeprefix("RELAY_").lower().partition("__")
+        if name.startswith("RELAY_") and nested and section not in _SECTIONS:
+            raise ConfigError(f"{name}: there is no section {section!r}; those there are: {', '.join(_SECTIONS)}")
     try:
         return Settings(**values)
     except ValidationError as error:

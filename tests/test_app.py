@@ -15,8 +15,11 @@ async def test_the_first_lines_say_where_everything_is(tmp_path: Path) -> None:
     async with running_app(tmp_path) as app:
         key = app.control.channel("demo").stream_key
         shown, hidden = app.banner(show_keys=True), app.banner(show_keys=False)
+        read_key = app.control.channel("demo").read_key
         assert key in shown
+        assert f"/live/demo/index.m3u8?key={read_key}" in shown
         assert key not in hidden
+        assert read_key not in hidden
         for part in (f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live", "/metrics", "ffmpeg -re", "admin.token", "file:"):
             assert part in hidden
         assert len(shown.splitlines()) < 15

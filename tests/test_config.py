@@ -80,6 +80,14 @@ def test_wrong_settings_are_named(tmp_path: Path, text: str, words: str) -> None
         load_settings(file)
 
 
+def test_a_typo_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_SERVICE_PORT", "tcp://192.0.2.1")  # as others set for programs of this name
+    assert load_settings() == Settings()
+    monkeypatch.setenv("RELAY_ARCHVE__STORE", "s3://bucket")
+    with pytest.raises(ConfigError, match=r"RELAY_ARCHVE__STORE: there is no section 'archve'; .*archive"):
+        load_settings()
+
+
 def test_a_missing_file_leads_to_the_example(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"relay\.example\.toml"):
         load_settings(tmp_path / "none.toml")

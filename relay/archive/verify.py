@@ -60,7 +60,7 @@ def verify(
             raise
         raise NotFoundError(
             f"there is no {KEY_NAME} in {_place(store, prefix)}; name the folder of one recording, where its segments "
-            "are"
+            "are; one that still runs has none before its first hour"
         ) from error
     try:
         manifest = verdict.manifest = parse(data)

@@ -1,7 +1,6 @@
 """Commands for channels and their keys."""
 
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +22,7 @@ def channel_add(
     body: dict[str, Any] = {"name": name}
     if key:
         body["stream_key"] = secret(key)
-    _show_channel(Chosen.client().call("POST", "channels", body=body), as_json)
+    show_channel(Chosen.client().call("POST", "channels", body=body), as_json)
 
 
 @channel_app.command("list")
@@ -32,6 +31,9 @@ def channel_list(as_json: Json = False) -> None:
     answer = Chosen.client().call("GET", "channels")
     if as_json:
         print(json.dumps(answer, indent=2))
+        return
+    if not answer["channels"]:
+        out.print("no channels yet; make one with `relay channel add NAME`", highlight=False)
         return
     table = Table("channel", "state", "publisher", "media", "destinations", box=None)
     for channel in answer["channels"]:
@@ -53,7 +55,7 @@ def channel_list(as_json: Json = False) -> None:
 @channel_app.command("show")
 def channel_show(name: str, as_json: Json = False) -> None:
     """One channel with its keys and destinations."""
-    _show_channel(Chosen.client().call("GET", "channels", name), as_json)
+    show_channel(Chosen.client().call("GET", "channels", name), as_json)
 
 
 @channel_app.command("remove")
@@ -77,13 +79,13 @@ def channel_archive(
     for key, value in (("priority", priority), ("keep_days", keep_days), ("keep_gb", keep_gb)):
         if value is not None:
             options[key] = value if value or key == "priority" else None
-    _show_channel(client.call("PATCH", "channels", name, body={"archive": options}), as_json)
+    show_channel(client.call("PATCH", "channels", name, body={"archive": options}), as_json)
 
 
 @channel_app.command("rotate-key")
 def channel_rotate_key(name: str, as_json: Json = False) -> None:
     """Give a channel a new stream key; the old one stops working at once."""
-    _show_channel(Chosen.client().call("POST", "channels", name, "rotate-key"), as_json)
+    show_channel(Chosen.client().call("POST", "channels", name, "rotate-key"), as_json)
 
 
 # --- showing ---------------------------------------------------------------------------------------------------------
@@ -95,25 +97,8 @@ def _track(track: dict[str, Any]) -> str:
     return f"{track['codec']} {track['sample_rate']} Hz"
 
 
-def _condition(channel: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """How the link is, and what to mend: (label, words)."""
-    health = channel["health"]
-    if health["quality"] != "unknown":
-        words = f"{health['quality']}: {health['kbps_10s']} kbit/s, {health['lag_s']:.1f} s behind"
-        if health["stalls"]:
-            words += f", {health['stalls']} stalls in the last minute"
-        if health["suggested_kbps"] and health["quality"] != "good":
-            words += f"; set the encoder to {health['suggested_kbps']} kbit/s"
-        yield "link", words
-    if channel["held_s"]:
-        yield "held", f"{channel['held_s']:.0f} s in all, waiting for publishers that were away"
-    if channel["is_contested"]:
-        yield "contest", "two encoders keep taking this key from each other: stop one of them"
-    for finding in channel["lint"]:
-        yield "does not suit", f"{finding['destination']}: {finding['words']}"
-
-
-def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
+def show_channel(channel: dict[str, Any], as_json: bool) -> None:
+    """A channel's keys, its link while it is live, and its destinations."""
     if as_json:
         print(json.dumps(channel, indent=2))
         return
@@ -126,7 +111,7 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
         ("read key", "read_key"),
         ("recording", "recording"),
     ):
-        out.print(f"{label:>13}  {channel[key] or '-'}", highlight=False, soft_wrap=True)
+        out.print(f"{label:>12}  {channel[key] or '-'}", highlight=False, soft_wrap=True)
     kept = channel["archive"]
     limits = [f"{kept['keep_days']:g} days"] if kept["keep_days"] else []
     limits += [f"{kept['keep_gb']:g} GB"] if kept["keep_gb"] else []
@@ -135,7 +120,21 @@ def _show_channel(channel: dict[str, Any], as_json: bool) -> None:
     out.print(f"{'archive':>12}  {words}, priority {kept['priority']}{paused}", highlight=False)
     playback = f"{channel['playback_url']}?key={channel['read_key']}"
     out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
-    for label, words in _condition(channel):
-        out.print(f"{label:>13}  {plain(words)}", highlight=False, soft_wrap=True)
+    _show_link(channel)
     if channel["destinations"]:
         show_destinations(channel["destinations"])
+
+
+def _show_link(channel: dict[str, Any]) -> None:
+    """How the publisher's link is, and what does not suit, while there is a stream."""
+    if channel["state"] == "offline":
+        return
+    rows = [("health", channel["health"]["words"])]
+    if channel["held_s"] or channel["takeovers"]:
+        many = "" if channel["takeovers"] == 1 else "s"
+        rows.append(("hold", f"{channel['held_s']:.0f} s in all, {channel['takeovers']} takeover{many}"))
+    if channel["is_contested"]:
+        rows.append(("contest", "two encoders keep taking this key from each other: stop one of them"))
+    rows += [("lint", f"{item['destination']}: {item['words']}") for item in channel["lint"]]
+    for label, words in rows:
+        out.print(f"{label:>12}  {plain(words)}", highlight=False, soft_wrap=True)

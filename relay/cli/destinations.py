@@ -58,6 +58,10 @@ def destination_set(
     as_json: Json = False,
 ) -> None:
     """How NAME is served: what is held, fitted and ensured. What is not given stays as it is."""
+    if no_fit and any(
+        value is not None for value in (fit_height, fit_fps, fit_video_kbps, fit_audio_kbps, fit_keyframe_s)
+    ):
+        raise InvalidError("--no-fit and a fit exclude each other; give one of them")
     client = Chosen.client()
     before = client.call("GET", "channels", channel, "destinations", name)
     change: dict[str, Any] = {}
@@ -78,25 +82,35 @@ def destination_set(
         change["fit"] = None
     elif wanted := {key: value for key, value in fit.items() if value is not None}:
         change["fit"] = {**(before["fit"] or {}), **wanted}
+    if not change:
+        raise InvalidError("nothing to set; `relay destination set --help` lists what can be")
     _show_destination(client.call("PATCH", "channels", channel, "destinations", name, body=change), as_json)
 
 
 def _slate(name: str) -> str:
-    """The slate's name; a file from elsewhere is copied into the slates folder first. Raises InvalidError."""
-    if not name:
-        return name
-    path, folder = Path(name), Chosen.settings().data_dir / "slates"
+    """The slate's name. A file that is here is tried, then copied into the slates folder. Raises RelayError."""
+    path = Path(name)
+    if not name or Chosen.server:
+        return name  # only the relay over there sees its folder
+    folder = Chosen.settings().data_dir / "slates"
     kept = folder / path.name
-    if not path.is_file() and path.parent == Path() and kept.is_file():
-        return name
-    if not path.is_file():
-        raise InvalidError(f"there is no file {name}, here or in {folder}; a slate is a .png, .jpg or .mp4 file")
+    if not path.exists() and "/" not in name:
+        path = kept
+    if not path.exists():
+        raise InvalidError(f"there is no file {name}, and none of that name in {folder}; give a PNG, JPEG or MP4 file")
+    from relay.egress.slate import check_slate  # the other commands start quicker without a codec library
+
+    check_slate(path)
+    copy = folder / f".{path.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (kept.exists() and path.exists() and kept.samefile(path)):
-            shutil.copyfile(path, kept)
+        if not kept.exists() or not path.samefile(kept):
+            shutil.copyfile(path, copy)
+            copy.replace(kept)  # whoever shows it meanwhile sees all of the old one or all of the new one
     except OSError as error:
         raise InvalidError(f"cannot copy {path} into {folder}: {error.strerror}") from error
+    finally:
+        copy.unlink(missing_ok=True)
     return path.name
 
 
@@ -134,31 +148,43 @@ def _show_destination(destination: dict[str, Any], as_json: bool) -> None:
         show_destinations([destination])
 
 
-def _held(hold: dict[str, Any]) -> str:
-    limit = "" if hold["limit_s"] is None else f" {hold['limit_s']:g} s"
-    return f"{hold['slate' if hold['mode'] == 'slate' else 'mode']}{limit}"
-
-
-def _fit(fit: dict[str, Any] | None) -> str:
-    if fit is None:
-        return "-"
-    units = (("height", "p"), ("fps", " fps"), ("video_kbps", " kbit/s"), ("keyframe_s", " s GOP"))
-    return " ".join(f"{fit[name]:g}{unit}" for name, unit in units if fit[name]) or "as it comes"
-
-
 def show_destinations(destinations: list[dict[str, Any]]) -> None:
-    """A table of destinations and how they are doing."""
-    table = Table("destination", "platform", "state", "held", "fit", "sent", "dropped", "last error", box=None)
+    """A table of destinations, how each is served, and how they are doing."""
+    if not destinations:
+        out.print("no destinations yet; `relay destination add --help` tells how")
+        return
+    table = Table("destination", "platform", "state", "sent", "dropped", "served", "last error", box=None)
     for item in destinations:
         add(
             table,
             item["name"],
             item["platform"],
             item["state"],
-            _held(item["hold"]),
-            _fit(item["fit"]),
             f"{item['bytes_sent'] / 1e6:.1f} MB",
             str(item["dropped_packets"]),
+            _served(item),
             item["last_error"],
         )
     out.print(table)
+
+
+def _served(item: dict[str, Any]) -> str:
+    """What is held, fitted and ensured, in few words; what is as usual is left out."""
+    hold, fit = item["hold"], item["fit"] or {}
+    words = [f"hold {hold['slate'] if hold['mode'] == 'slate' else hold['mode']}"]
+    if hold["limit_s"] is not None and hold["mode"] != "off":
+        words[0] += f" {hold['limit_s']:g} s"
+    sizes = (
+        ("height", "{:g} lines"),
+        ("fps", "{:g} fps"),
+        ("video_kbps", "{:g} kbit/s"),
+        ("audio_kbps", "sound {:g} kbit/s"),
+        ("keyframe_s", "keyframe {:g} s"),
+    )
+    if wanted := [form.format(fit[name]) for name, form in sizes if fit.get(name)]:
+        words.append(f"fit {' '.join(wanted)}")
+    if item["ensure_audio"] != "auto":
+        words.append(f"silence {item['ensure_audio']}")
+    if item["on_change"] != "auto":
+        words.append(f"on change {item['on_change']}")
+    return ", ".join(words)

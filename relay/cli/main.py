@@ -57,8 +57,10 @@ def apply(file: Path, prune: Annotated[bool, typer.Option(help="Delete channels 
     """Make channels and destinations as a TOML FILE says."""
     try:
         document = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidError(f"{file}: {error}") from error
+    except OSError as error:
+        raise InvalidError(f"{file} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidError(f"{file} is no TOML file: {error}; deploy/ shows how one looks") from error
     answer = Chosen.client().call("POST", "apply", body={"prune": prune, **document})
     for change in answer["changes"]:
         out.print(change, highlight=False)

@@ -25,19 +25,25 @@ def recording_list(
     if as_json:
         print(json.dumps(answer, indent=2))
         return
-    table = Table("recording", "channel", "state", "started", "length", "missing", "in the store", box=None)
+    if not answer["recordings"]:
+        out.print(f"nothing recorded{f' on {channel}' if channel else ''} yet", highlight=False)
+        return
+    columns = ("recording", "channel", "state", "started", "length", "missing", "stored")
+    table = Table(*columns, box=None, padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = True  # to be copied whole, however narrow the terminal
     table.columns[0].min_width = 23
+    table.columns[2].min_width = 9  # "recording"
+    table.columns[3].min_width = 10  # a date; the time may stand below it
     for item in answer["recordings"]:
         add(
             table,
             item["id"],
             item["channel"],
             item["state"],
-            item["started_at"][:19],
+            item["started_at"][:19].replace("T", " "),
             f"{item['duration_s']:.1f} s",
             f"{item['gap_s']:.1f} s",
-            f"{item['segments_stored']} of {item['segments']}",
+            f"{item['segments_stored']}/{item['segments']}",
         )
     out.print(table)
 
@@ -95,9 +101,8 @@ def recording_export(
     if target.exists() and not force:
         raise ConflictError(f"{target} is there already; name another file with -o, or replace it with --force")
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
-        with partial.open("xb") as file, Progress(*columns, console=Console(stderr=True)) as progress:
+        with partial.open("xb") as file, _progress() as progress:
             task = progress.add_task("export", total=None)
             length_s = Chosen.client().download(
                 "recordings",
@@ -128,3 +133,10 @@ def recording_delete(recording: str, yes: Annotated[bool, typer.Option("--yes", 
         raise typer.Exit(1)
     Chosen.client().call("DELETE", "recordings", recording)
     out.print(f"recording {recording} is being deleted", highlight=False)
+
+
+def _progress() -> Progress:
+    """A bar on the terminal, gone when it is over; nothing where there is none."""
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

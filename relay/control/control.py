@@ -301,6 +301,7 @@ class Control:
     def _view(self, row: ChannelRow) -> models.ChannelView:
         stream = self._hub.streams.get(row.name)
         info = self._publisher(row.name)
+        health = self._health(row.name)
         host, port = self._publish_host()
         at = f"{host}:{port}" if port != 1935 else host
         return models.ChannelView(
@@ -312,7 +313,7 @@ class Control:
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
             publisher=None if info is None else _publisher(info),
-            health=models.HealthView.model_validate(asdict(self._health(row.name))),
+            health=models.HealthView(**asdict(health), words=health.words()),
             lint=[models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)],
             held_s=0.0 if stream is None else stream.stats.total_held_s(),
             takeovers=0 if stream is None else stream.stats.takeovers,

@@ -164,6 +164,7 @@ class HealthView(BaseModel):
     lag_s: float
     stalls: int
     suggested_kbps: int
+    words: str  # all of it, for people
 
 
 class FindingView(BaseModel):

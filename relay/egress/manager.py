@@ -342,14 +342,12 @@ class EgressManager:
 
     def stream_resumed(self, stream: Stream) -> None:
         """Destinations stayed, but for those that had waited long enough: these start afresh."""
-        log.info("live again", channel=stream.name)
         if not self._closing:
             for destination in self._channels.get(stream.name, {}).values():
                 destination.resumed(stream)
 
     def stream_holding(self, stream: Stream) -> None:
         """Destinations are kept with filler, each for its own time."""
-        log.info("holding: the publisher is away or silent", channel=stream.name)
         sources = self._sources.get(stream.name)
         if sources is not None:
             sources.hold()

@@ -77,6 +77,11 @@ def make_slate(path: Path, video: Track, audio: Track | None = None, *, fps_hint
         raise SlateError(f"slate {path} cannot be used: {error}; give a PNG, JPEG or MP4 file that plays") from error
 
 
+def check_slate(path: Path) -> None:
+    """Try ``path`` as a slate of a small stream. Blocks as ``make_slate`` does; raises SlateError."""
+    make_slate(path, Track(codec=Codec.H264, width=128, height=72))
+
+
 def _read(path: Path) -> tuple[bytes, str]:
     """A file's content and the demuxer for it. Only these: others could open further files, or addresses."""
     try:

@@ -7,6 +7,7 @@ from typing import Literal
 SAMPLES = 61  # one a second: a minute
 LAGGING_S = 1.0
 LEAST_KBPS, STEP_KBPS = 150, 50
+SETTLED_S = 10  # a link that has just returned is not judged by the time it was away
 CAUTION = 0.75  # of what came through when the link was full
 
 
@@ -23,6 +24,14 @@ class Health:
     stalls: int
     suggested_kbps: int
 
+    def words(self) -> str:
+        """The same for people, in one line."""
+        if self.quality == "unknown":
+            return "not known yet"
+        stalls = {0: "no stalls", 1: "1 stall"}.get(self.stalls, f"{self.stalls} stalls")
+        told = f"{self.quality}: {self.kbps_10s} kbit/s, {self.lag_s:.1f} s late, {stalls} in the last minute"
+        return f"{told}; the encoder may be set to {self.suggested_kbps} kbit/s" if self.suggested_kbps else told
+
 
 UNKNOWN = Health("unknown", 0, 0, 0.0, 0, 0)
 
@@ -30,12 +39,14 @@ UNKNOWN = Health("unknown", 0, 0, 0.0, 0, 0)
 class LinkHealth:
     """Fed once a second while a publisher holds a channel; asked whenever somebody looks."""
 
-    __slots__ = ("_bytes", "_lags", "_stalls")
+    __slots__ = ("_away_since", "_bytes", "_lags", "_returned_at", "_stalls")
 
     def __init__(self) -> None:
         self._bytes: deque[tuple[float, int]] = deque(maxlen=SAMPLES)
         self._lags: deque[float] = deque(maxlen=SAMPLES)
         self._stalls: deque[float] = deque(maxlen=SAMPLES)
+        self._away_since: float | None = None
+        self._returned_at = float("-inf")
 
     def sample(self, now: float, received: int, lag_s: float) -> None:
         """``received``: bytes from this channel's publishers so far; ``now`` in monotonic seconds."""
@@ -45,6 +56,13 @@ class LinkHealth:
     def stalled(self, now: float) -> None:
         """Media stopped although the publisher is, or should be, there."""
         self._stalls.append(now)
+        self._away_since = now
+
+    def returned(self, now: float) -> float:
+        """Media is there again; for how many seconds it was not."""
+        away_s = 0.0 if self._away_since is None else now - self._away_since
+        self._away_since, self._returned_at = None, now
+        return away_s
 
     def look(self, now: float) -> Health:
         """The link as it is at ``now``."""
@@ -55,16 +73,17 @@ class LinkHealth:
         lag_s = recent[-1]
         kbps, minute = self._kbps(now, 10), self._kbps(now, 60)
         is_lagging = min(recent) > LAGGING_S
-        if is_lagging or stalls > 1:
+        if is_lagging or stalls > 1 or self._away_since is not None:
             quality: Literal["good", "fair", "poor"] = "poor"
         elif stalls or max(recent) > LAGGING_S:
             quality = "fair"
         else:
             quality = "good"
-        return Health(quality, kbps, minute, lag_s, stalls, self._suggested(quality, kbps, minute))
+        return Health(quality, kbps, minute, lag_s, stalls, self._suggested(quality, kbps, minute, now))
 
-    def _suggested(self, quality: str, kbps: int, minute: int) -> int:
-        if len(self._bytes) < 10:
+    def _suggested(self, quality: str, kbps: int, minute: int, now: float) -> int:
+        is_settled = self._away_since is None and now - self._returned_at >= SETTLED_S
+        if len(self._bytes) < 10 or not is_settled:
             return 0
         if not kbps:
             return 0  # nothing comes: what would fit nobody knows

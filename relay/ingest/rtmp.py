@@ -6,6 +6,8 @@ import ssl
 from collections import Counter
 from pathlib import Path
 
+import structlog
+
 from relay.config import Settings, split_address
 from relay.errors import ConfigError, RefusedError
 from relay.hub import Hub, Stream, Ticker
@@ -18,6 +20,8 @@ from relay.protocol.rtmp.limits import RtmpLimits
 SWEEP_S = 0.5
 SAMPLE_S = 1.0
 FAREWELL_S = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 def rtmp_limits(settings: Settings) -> RtmpLimits:
@@ -156,9 +160,12 @@ class RtmpIngest:
 
     def stream_resumed(self, stream: Stream) -> None:
         """What was seen of the link before still counts."""
+        away_s = self._health[stream.name].returned(asyncio.get_running_loop().time())
+        log.info("media is back", channel=stream.name, away_s=round(away_s, 1))
 
     def stream_holding(self, stream: Stream) -> None:
         self._health[stream.name].stalled(asyncio.get_running_loop().time())
+        log.warning("holding: no media from the publisher", channel=stream.name)
 
     def stream_offline(self, stream: Stream) -> None:
         self._health.pop(stream.name, None)

@@ -58,7 +58,9 @@ class Console:
     async def watch(self, request: web.Request) -> web.Response:
         if not self.allows(request):
             return _see("/sign-in")
-        return _page("watch.html", recording=await self._control.recordings.get(request.match_info["id"]))
+        recording = await self._control.recordings.get(request.match_info["id"])
+        gaps = (await self._control.recordings.gaps(recording.id)).gaps
+        return _page("watch.html", recording=recording, gaps=gaps)
 
     async def sign_in_page(self, request: web.Request) -> web.Response:
         return _page("sign_in.html", error="")

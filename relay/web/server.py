@@ -181,12 +181,10 @@ class WebServer:
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             if not self._may(request):
-                return _error(
-                    401,
-                    "unauthorized",
-                    "send the admin token (file admin.token in the data directory) as `Authorization: Bearer TOKEN`",
-                    {"WWW-Authenticate": "Bearer"},
-                )
+                words = "send the admin token (file admin.token in the data directory) as `Authorization: Bearer TOKEN`"
+                if request.path.startswith("/live/"):
+                    words = "add ?key=READ_KEY; `relay channel show` and the console give the whole address"
+                return _error(401, "unauthorized", words, {"WWW-Authenticate": "Bearer"})
             return await handler(request)
 
         return guarded

@@ -8,12 +8,12 @@ from pathlib import Path
 RELAY = str(Path(sys.executable).with_name("relay"))
 
 
-async def relay(*words: str, data: Path, port: int = 9, stdin: bytes = b"") -> tuple[int, str, str]:
+async def relay(*words: str, data: Path, port: int = 9, stdin: bytes = b"", columns: int = 160) -> tuple[int, str, str]:
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("RELAY_")},
         "RELAY_DATA_DIR": str(data),
         "RELAY_HTTP__LISTEN": f"127.0.0.1:{port}",
-        "COLUMNS": "160",
+        "COLUMNS": str(columns),
     }
     process = await asyncio.create_subprocess_exec(
         RELAY, *words, env=environment,

@@ -1,11 +1,17 @@
 """Channels and destinations as people change them: tables, JSON, and errors of one line."""
 
+import asyncio
 import json
 from pathlib import Path
 
-from relay.cli.channels import _condition
+import pytest
+
+from relay.cli.channels import show_channel
+from relay.control.models import FindingView
 from tests.cli.commands import relay
 from tests.support.app import running_app
+from tests.support.clips import H264, make
+from tests.support.publisher import Publisher
 
 
 async def test_channels_and_destinations_by_command(tmp_path: Path) -> None:
@@ -44,17 +50,43 @@ async def test_names_that_cannot_be_are_told_in_one_line(tmp_path: Path) -> None
         assert "lower-case" in err
 
 
-def test_what_to_mend_is_said_in_words() -> None:
-    health = {"quality": "poor", "kbps_10s": 310, "kbps_60s": 400, "lag_s": 2.46, "stalls": 2, "suggested_kbps": 250}
-    lint = [{"destination": "fb", "rule": "no_audio", "words": "Facebook needs sound"}]
-    channel = {"health": health, "held_s": 12.4, "is_contested": True, "lint": lint}
-    assert list(_condition(channel)) == [
-        ("link", "poor: 310 kbit/s, 2.5 s behind, 2 stalls in the last minute; set the encoder to 250 kbit/s"),
-        ("held", "12 s in all, waiting for publishers that were away"),
-        ("contest", "two encoders keep taking this key from each other: stop one of them"),
-        ("does not suit", "fb: Facebook needs sound"),
-    ]
-    quiet = {"health": {**health, "quality": "unknown"}, "held_s": 0.0, "is_contested": False, "lint": []}
-    assert list(_condition(quiet)) == []
-    good = {**quiet, "health": {**health, "quality": "good", "stalls": 0}}
-    assert list(_condition(good)) == [("link", "good: 310 kbit/s, 2.5 s behind")]
+async def test_how_the_link_is_and_for_how_long_it_was_not(tmp_path: Path) -> None:
+    clip = await asyncio.to_thread(make, H264)
+    async with running_app(tmp_path, archive={"store": "off"}) as app:
+
+        async def show() -> str:
+            code, out, err = await relay("channel", "show", "demo", data=tmp_path, port=app.web.port)
+            assert (code, err) == (0, "")
+            return out
+
+        assert "health" not in await show()
+        url = f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live/{app.control.channel('demo').stream_key}"
+        publisher = Publisher(url)
+        await publisher.open()
+        await publisher.send(clip, speed=None)
+        shown = await show()
+        assert ("      health  " in shown, "contest" in shown) == (True, False)
+        await publisher.abort()
+        deadline = asyncio.get_running_loop().time() + 20
+        while app.control.channel("demo").state != "holding":
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.1)
+        shown = await show()
+        assert "       state  holding" in shown
+        assert "        hold  " in shown
+        assert "s in all, 0 takeovers" in shown
+
+
+async def test_what_does_not_suit_is_shown_and_cannot_drive_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running_app(tmp_path) as app:
+        view = app.control.channel("demo")
+    finding = FindingView(destination="yt", rule="low_bitrate", words="12 kbit/s is below the 400\x1b[2J")
+    live = view.model_copy(update={"state": "live", "is_contested": True, "takeovers": 1, "lint": [finding]})
+    show_channel(live.model_dump(), as_json=False)
+    shown = capsys.readouterr().out.splitlines()
+    assert "      health  not known yet" in shown
+    assert "        hold  0 s in all, 1 takeover" in shown
+    assert "     contest  two encoders keep taking this key from each other: stop one of them" in shown
+    assert "        lint  yt: 12 kbit/s is below the 400 [2J" in shown

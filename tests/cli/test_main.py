@@ -19,7 +19,9 @@ async def test_apply_takes_a_toml_file(tmp_path: Path) -> None:
         assert (code, out.strip()) == (0, "nothing to change")
         file.write_text("[[channels]\n")
         code, _, err = await relay("apply", str(file), data=tmp_path, port=app.web.port)
-        assert (code, "channels.toml" in err) == (1, True)
+        assert (code, "channels.toml is no TOML file" in err) == (1, True)
+        code, _, err = await relay("apply", str(tmp_path / "none.toml"), data=tmp_path, port=app.web.port)
+        assert (code, err) == (1, f"relay: {tmp_path}/none.toml cannot be read: No such file or directory\n")
 
 
 async def test_without_a_relay_every_command_says_how_to_start_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import structlog
 
 from relay.app import App
 from relay.config import Settings
@@ -88,3 +89,26 @@ def test_every_parser_limit_comes_from_the_settings() -> None:
     limits = {"chunk_size_min": 200, "amf_depth": 5, "commands_burst": 11, "partial_bytes": 70_000}
     made = rtmp_limits(Settings.model_validate({"limits": limits}))
     assert {name: getattr(made, name) for name in limits} == limits
+
+
+async def test_a_publisher_that_vanishes_and_returns_is_in_the_log_once_each(tmp_path: Path) -> None:
+    clip = await asyncio.to_thread(make, H264)
+    loop = asyncio.get_running_loop()
+    async with running_app(tmp_path, archive={"store": "off"}) as app:
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(2):
+                publisher = Publisher(publish_url(app))
+                await publisher.open()
+                await publisher.send(clip, speed=None)
+                deadline = loop.time() + 20
+                while app.control.channel("demo").state != "live":
+                    assert loop.time() < deadline
+                    await asyncio.sleep(0.02)
+                await publisher.abort()
+                deadline = loop.time() + 20
+                while app.control.channel("demo").state != "holding":
+                    assert loop.time() < deadline
+                    await asyncio.sleep(0.02)
+    told = [item["event"] for item in logs if item["event"].startswith(("holding", "media is back"))]
+    holding = "holding: no media from the publisher"
+    assert told == [holding, "media is back", holding]

@@ -1,8 +1,14 @@
 """The console: a session from token to sign-out; other sites cannot use it; text is never HTML."""
 
+import asyncio
+import re
+from pathlib import Path
+
 from relay.app import App
 from relay.control.models import NewChannel, NewDestination
-from tests.support.app import Browser
+from tests.support.app import Browser, browsing, running_app
+from tests.support.clips import H264, make
+from tests.support.publisher import Publisher
 
 
 async def sign_in(browser: Browser) -> None:
@@ -64,3 +70,30 @@ async def test_one_guessing_address_does_not_shut_the_others_out(app: App, brows
         await browser.ask("POST", "/sign-in", token="", data={"token": "guess"})
     app.web._console._failures["192.0.2.1"] = app.web._console._failures.pop("127.0.0.1")
     await sign_in(browser)
+
+
+async def test_the_link_and_what_is_missing_are_shown(tmp_path: Path) -> None:
+    clip = await asyncio.to_thread(make, H264)
+    async with running_app(tmp_path) as app, browsing(app) as browser:
+        await sign_in(browser)
+        view = app.control.channel("demo")
+        for _ in range(2):
+            publisher = Publisher(f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live/{view.stream_key}")
+            await publisher.open()
+            await publisher.send(clip, speed=None)
+            deadline = asyncio.get_running_loop().time() + 20
+            while app.control.channel("demo").publisher is not None:
+                assert asyncio.get_running_loop().time() < deadline
+                await publisher.abort()
+                await asyncio.sleep(0.5)
+        _, page, _ = await browser.ask("GET", "/", token="")
+        assert '<span class="state holding" data-field="state">' in page
+        assert re.search(r'data-field="health">(not known yet|\w+: \d+ kbit/s)', page)
+        (recording,) = await app.control.recordings.list("demo")
+        deadline = asyncio.get_running_loop().time() + 20
+        while not (await app.control.recordings.gaps(recording.id)).gaps:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.1)
+        _, page, _ = await browser.ask("GET", f"/watch/{recording.id}", token="")
+        assert 'id="gaps"' in page
+        assert "link lost" in page

@@ -56,7 +56,8 @@ async def test_the_channels_own_address_plays_its_newest_recording(app: App, bro
     status, playlist, _ = await browser.ask("GET", "/live/demo/index.m3u8")
     assert status == 200
     assert f"/api/v1/recordings/{recording}/" in playlist
-    assert (await browser.ask("GET", "/live/demo/index.m3u8", token=""))[0] == 401
+    status, error, _ = await browser.ask("GET", "/live/demo/index.m3u8", token="")
+    assert (status, "?key=READ_KEY" in error["error"]["message"]) == (401, True)
     view = app.control.channel("demo")
     for key in ("wrong", view.stream_key, "%ff"):
         assert (await browser.ask("GET", f"/live/demo/index.m3u8?key={key}", token=""))[0] == 401

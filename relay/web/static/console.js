@@ -50,25 +50,21 @@ function badge(state) {
   return element;
 }
 
-function link(channel) {
-  const { quality, kbps_10s, lag_s, suggested_kbps } = channel.health;
-  if (channel.is_contested) return "two encoders keep taking this key from each other: stop one of them";
-  if (channel.state === "holding") return "away; destinations are kept with the last picture or their slate";
-  if (quality === "unknown") return "–";
-  const advice = suggested_kbps && quality !== "good" ? `; set the encoder to ${suggested_kbps} kbit/s` : "";
-  return `${quality}: ${kbps_10s} kbit/s, ${lag_s.toFixed(1)} s behind${advice}`;
-}
-
 function show(section, channel) {
   const field = (name) => section.querySelector(`[data-field=${name}]`);
   field("state").className = `state ${channel.state}`;
   field("state").textContent = channel.state;
   field("publisher").textContent = channel.publisher
-    ? `${channel.publisher.address} (${channel.publisher.encoder || "unknown encoder"})` : "nobody yet";
-  field("link").textContent = link(channel);
-  field("lint").replaceChildren(...channel.lint.map((finding) => {
+    ? `${channel.publisher.address} (${channel.publisher.encoder || "unknown encoder"})`
+    : channel.state === "holding" ? "away: destinations are held meanwhile" : "nobody yet";
+  field("health").textContent = channel.state === "offline" ? "–" : channel.health.words;
+  field("held").textContent = channel.held_s ? `${channel.held_s.toFixed(0)} s in all` : "–";
+  const warnings = channel.lint.map((finding) => `${finding.destination}: ${finding.words}`);
+  if (channel.is_contested) warnings.unshift("Two encoders keep taking this key from each other: stop one of them.");
+  if (channel.recording_paused) warnings.unshift("Recording is paused: the disk is nearly full.");
+  field("warnings").replaceChildren(...warnings.map((words) => {
     const item = document.createElement("li");
-    item.textContent = `${finding.destination}: ${finding.words}`;
+    item.textContent = words;
     return item;
   }));
   field("media").textContent = channel.tracks
