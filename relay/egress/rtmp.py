@@ -67,7 +67,10 @@ class RtmpAttempt:
             connection.abort()
 
     def say_goodbye(self) -> bool:
-        """End an established publish politely: ``run`` returns within GOODBYE_S. False: nothing is established."""
+        """End an established publish politely. False: nothing is established.
+
+        ``run`` returns within GOODBYE_S, or, while a slow platform takes the rest, within ``write_stall_s``.
+        """
         return self._connection.say_goodbye()
 
     def finish(self) -> bool:
@@ -245,9 +248,9 @@ class DestinationConnection(asyncio.Protocol):
         self._leaving = True
         self._leave()
         self._cancel_timer()
-        self._timer = self._loop.call_later(GOODBYE_S, self._finish)
         self._connection.unpublish()
         self._flush()
+        self._timer = self._loop.call_later(GOODBYE_S, self._wait_for_rest, self._loop.time())
         if self.transport.can_write_eof():
             # Reading goes on until the platform closes: a socket closed over unread bytes resets the connection.
             self.transport.write_eof()
@@ -257,6 +260,13 @@ class DestinationConnection(asyncio.Protocol):
             if not self.unsent:
                 self._close()
         return True
+
+    def _wait_for_rest(self, since: float) -> None:
+        """The end of a goodbye, unless something is left for a slow platform, and less than write_stall_s ago."""
+        if self.unsent and self._loop.time() - since < self._limits.write_stall_s:
+            self._timer = self._loop.call_later(GOODBYE_S / 4, self._wait_for_rest, since)
+        else:
+            self._finish()
 
     def _close(self) -> None:
         """Close a transport that cannot close its sending half alone; all it had to send is on its way."""

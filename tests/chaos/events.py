@@ -83,12 +83,12 @@ class Events:
             assert time.monotonic() < until, f"{len(ready)} of {len(self.events)} events ready after {within} s"
             await asyncio.sleep(0.2)
 
-    async def wrong(self, server: S3Server) -> list[str]:
+    async def wrong(self, server: S3Server, within: float = 60.0) -> list[str]:
         """What is missing or wrong in the bucket, each named; empty when all that was sent is there, and only that."""
         rows = await self.rows()
         found = [] if len(rows) == len(self.events) else [f"{len(self.events) - len(rows)} events without a recording"]
         for event, row in rows:
-            until = time.monotonic() + 60
+            until = time.monotonic() + within
             while True:
                 wrong = await asyncio.to_thread(_wrong, server, event, row)
                 if not wrong or time.monotonic() > until:

@@ -97,7 +97,7 @@ async def test_a_recording_in_a_bucket(start_relay: Start, processes: Processes,
     async with s3.serve(processes, tmp_path) as server:
         relay = await start_relay(**server.settings)
         sent, shown = await record(relay, lambda: clips.make(clips.H264_B), 2.0)
-        recording = server.read(f"talk/{shown['id']}")
+        recording = await server.read_whole(f"talk/{shown['id']}")
         await check(recording, shown, sent, tmp_path)
 
 

@@ -194,12 +194,26 @@ async def test_the_tail_of_a_stream_that_is_over_is_sent_but_not_tried_again(des
         desk.programme.leave()
         tried = desk["b"].attempts  # on a slow machine it may have been found stalled once before
         assert desk["a"].state is LIVE
-        await eventually(lambda: desk["a"].state is desk["b"].state is DestinationState.IDLE)
-        await eventually(lambda: patient.only("key-a").closed_at is not None)
+        await eventually(lambda: desk["a"].state is desk["b"].state is DestinationState.IDLE, 30)
+        await eventually(lambda: patient.only("key-a").closed_at is not None, 30)
         assert patient.only("key-a").listing.items[-1] == listing_of(desk.programme.written).items[-1]
         assert patient.only("key-a").goodbye
         assert sum(desk["b"].outcomes.values()) == tried  # closed, or found stalled first
         assert (desk["a"].attempts, desk["b"].attempts) == (1, tried)
+
+
+async def test_a_goodbye_waits_for_a_platform_that_takes_its_time(make_settings: MakeSettings) -> None:
+    """What is left in this process takes longer than GOODBYE_S, and all of it arrives."""
+    desk = Desk(make_settings(write_stall_s=20.0))
+    async with Sink(Behaviour(bytes_per_s=80_000, receive_bytes=65_536)) as patient:
+        desk.configure(to(patient))
+        await desk.until(LIVE, "a")
+        await desk.programme.on_air(lambda: desk["a"].backlog_s > 0, 20_000)
+        desk.programme.leave()
+        await eventually(lambda: desk["a"].state is DestinationState.IDLE, 30)
+        await eventually(lambda: patient.only("key-a").closed_at is not None, 30)
+        assert patient.only("key-a").listing.items[-1] == listing_of(desk.programme.written).items[-1]
+        await desk.manager.close()
 
 
 async def test_a_private_address_is_refused_by_default(make_settings: MakeSettings) -> None:

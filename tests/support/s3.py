@@ -129,6 +129,16 @@ class S3Server:
         """The recording whose objects are below ``folder``."""
         return read_recording(lambda name: self.object(f"{folder}/{name}"))
 
+    async def read_whole(self, folder: str, within: float = 30.0) -> Recording:
+        """As ``read``, once its playlist has an end: it follows the last segment."""
+        until = time.monotonic() + within
+        while True:
+            recording = await asyncio.to_thread(self.read, folder)
+            if "#EXT-X-ENDLIST" in recording.playlist:
+                return recording
+            assert time.monotonic() < until, f"the playlist of {folder} has no end after {within} s"
+            await asyncio.sleep(0.1)
+
     def url(self, key: str) -> str:
         """A link any program can read the object by, for an hour."""
         parameters = {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}"}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -61,6 +62,8 @@ class Behaviour:
     """Close by RST rather than FIN."""
     stop_reading_after_s: float | None = None
     bytes_per_s: float | None = None
+    receive_bytes: int | None = None
+    """The socket's receive buffer: a small one leaves what is not read to the sender."""
 
 
 class Sink:
@@ -88,7 +91,10 @@ class Sink:
         await self.close()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls, backlog=512)
+        listening = socket.create_server(("127.0.0.1", self.port), backlog=512)
+        if self.behaviour.receive_bytes is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.behaviour.receive_bytes)
+        self._server = await asyncio.start_server(self._serve, sock=listening, ssl=self._tls, backlog=512)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
