@@ -11,12 +11,12 @@ import structlog
 
 from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus, DestinationTotals, shown_url
-from relay.egress.dial import TlsContext, client_tls
 from relay.egress.lint import Finding, Inspector
 from relay.egress.rtmp import RtmpAttempt
 from relay.egress.sources import Sources
 from relay.errors import DestinationError
 from relay.hub import BacklogLimit, Hub, Stream, StreamState, Ticker
+from relay.outbound.dial import TlsContext, client_tls
 from relay.supervise import Backoff, Supervisor
 
 log = structlog.get_logger("relay.egress")

@@ -8,12 +8,12 @@ from typing import cast
 
 from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationTotals, publish_address
-from relay.egress.dial import TlsContext, dial, reason
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, DestinationRejectedError, ProtocolError
 from relay.hub import BacklogLimit, Batch, Stream, Subscription
 from relay.hub.batch import Tracks
 from relay.hub.feed import RtmpFeed
+from relay.outbound.dial import TlsContext, dial, reason
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.client import ClientConnection
 from relay.protocol.rtmp.state import ClientState

@@ -25,16 +25,28 @@ class Batch:
     ``opening`` and ``closing`` are the tracks in force before the first and after the last packet: a reader
     whose last seen tracks are not ``opening`` (by identity) must send sequence headers first. ``seq`` counts
     the packets of the stream up to and including this batch. ``start`` is the index of the first packet a
-    decoder could start at, or -1.
+    decoder could start at, or -1. ``note``: what the publisher wants kept beside the packets (Lease.keep);
+    ``missing``: how many pieces, of its own count, did not come before them.
     """
 
-    __slots__ = ("_shared", "closing", "opening", "packets", "seq", "size", "start")
+    __slots__ = ("_shared", "closing", "missing", "note", "opening", "packets", "seq", "size", "start")
 
-    def __init__(self, packets: Sequence[Packet], opening: Tracks, seq: int, *, closing: Tracks | None = None) -> None:
+    def __init__(
+        self,
+        packets: Sequence[Packet],
+        opening: Tracks,
+        seq: int,
+        *,
+        closing: Tracks | None = None,
+        note: str = "",
+        missing: int = 0,
+    ) -> None:
         self.packets = packets
         self.opening = opening
         self.closing = follow(opening, packets) if closing is None else closing
         self.seq = seq
+        self.note = note
+        self.missing = missing
         has_video = self.closing[0] is not None
         size = 0
         start = -1

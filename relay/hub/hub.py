@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from relay.errors import RefusedError
+from relay.hub.pace import Pacer
 from relay.hub.stream import Stream, StreamState
+from relay.hub.tick import Ticker
 from relay.media import Packet
 from relay.media.timeline import Timeline
 
@@ -15,6 +17,7 @@ CONTEST_S = 60.0
 CONTEST_TAKEOVERS = 3
 SILENT_S = 2.0
 MOST_LAG_MS = 60_000
+PACE_MS = 50
 
 
 class Publisher(Protocol):
@@ -46,7 +49,7 @@ class StreamListener(Protocol):
 class Lease:
     """The right to write one stream. Lost to the next publisher with the same key; a lost lease writes nothing."""
 
-    __slots__ = ("_hub", "current", "publisher", "started_at", "stream", "timeline")
+    __slots__ = ("_hub", "current", "pacer", "publisher", "started_at", "stream", "timeline")
 
     def __init__(self, hub: "Hub", stream: Stream, publisher: Publisher, timeline: Timeline) -> None:
         self._hub = hub
@@ -54,12 +57,29 @@ class Lease:
         self.publisher = publisher
         self.timeline = timeline
         self.current = True
+        self.pacer: Pacer | None = None
         self.started_at = time.time()
 
     def write(self, packets: Sequence[Packet]) -> None:
         """Write packets (at least one) to the stream. Without effect once the lease is lost."""
         if self.current:
             self._hub.written(self, packets)
+
+    def keep(self, packets: Sequence[Packet], note: str = "", missing: int = 0) -> int:
+        """A piece of seconds that arrived at once: kept now, and shown at the pace of its clock. For those who never
+        ``write``.
+
+        ``note`` is written to disk with it, ``missing`` says how many pieces did not come before it. The stream's
+        number of its last packet: ``Publisher.committed`` is told that one, or a later one, once all of it is durable.
+        """
+        if self.current:
+            self._hub.kept(self, packets, note, missing)
+        return self.stream.seq
+
+    @property
+    def unshown_ms(self) -> int:
+        """Media time kept that is yet to be shown, in ms."""
+        return 0 if self.pacer is None else self.pacer.waiting_ms
 
     def describe(self, metadata: Mapping[str, object]) -> None:
         """Keep the publisher's onMetaData for readers that ask."""
@@ -85,6 +105,7 @@ class Hub:
         self._leases: dict[str, Lease] = {}
         self._holds: dict[str, asyncio.TimerHandle] = {}
         self._listeners: list[StreamListener] = []
+        self._pace: Ticker | None = None
         self._contests: dict[str, deque[float]] = {}  # monotonic times at which a sending publisher lost its lease
 
     def listen(self, listener: StreamListener) -> None:
@@ -155,6 +176,7 @@ class Hub:
         stream.stats.publishers += 1
         previous = self._leases.pop(name, None)
         if previous is not None:
+            self._show_rest(previous)
             previous.current = False
             stream.stats.takeovers += 1
             previous.publisher.evicted("another encoder took over with the same key")
@@ -178,6 +200,24 @@ class Hub:
             self._enter_live(stream)
         stream.write(packets)
 
+    def kept(self, lease: Lease, packets: Sequence[Packet], note: str, missing: int) -> None:
+        stream = lease.stream
+        if stream.state is not StreamState.LIVE:
+            self._enter_live(stream)
+        if lease.pacer is None:
+            loop = asyncio.get_running_loop()
+            if self._pace is None:
+                self._pace = Ticker(loop, PACE_MS)
+            lease.pacer = Pacer(self._pace, loop.time, stream.show)
+        stream.keep(packets, note, missing)
+        lease.pacer.add(packets)
+
+    @staticmethod
+    def _show_rest(lease: Lease) -> None:
+        """A lease that ends: whoever comes next goes on after all that was kept."""
+        if lease.pacer is not None:
+            lease.pacer.flush()
+
     def stalled(self, lease: Lease) -> None:
         if lease.current and lease.stream.state is StreamState.LIVE:
             self._enter_holding(lease.stream)
@@ -185,6 +225,7 @@ class Hub:
     def released(self, lease: Lease, *, clean: bool) -> None:
         if not lease.current:
             return
+        self._show_rest(lease)
         lease.current = False
         stream = lease.stream
         del self._leases[stream.name]
@@ -203,6 +244,7 @@ class Hub:
             return
         lease = self._leases.pop(name, None)
         if lease is not None:
+            self._show_rest(lease)
             lease.current = False
             stream.on_commit(None)
             lease.publisher.evicted(reason)

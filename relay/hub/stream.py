@@ -76,6 +76,7 @@ class Stream:
         self.tracks: Tracks = (None, None)
         self.seq = 0
         self.durable_seq = 0
+        self._kept: Tracks = (None, None)  # in force after what was kept last and is yet to be shown
         self.last_dts_ms: int | None = None  # of the track further on
         self.last_video_ms: int | None = None
         self.last_audio_ms: int | None = None
@@ -88,8 +89,26 @@ class Stream:
 
     # --- writing ----------------------------------------------------------------------------------------------
 
-    def write(self, packets: Sequence[Packet]) -> Batch:
-        """Give ``packets`` (at least one) to every reader, now. Never waits, never fails because of a reader."""
+    def keep(self, packets: Sequence[Packet], note: str = "", missing: int = 0) -> None:
+        """Give ``packets`` (at least one) to the readers that want the stream whole; ``show`` them to others later."""
+        batch = Batch(packets, self._kept, self.seq + len(packets), note=note, missing=missing)
+        self._kept = batch.closing
+        self.seq = batch.seq
+        for subscription in self._subscriptions:
+            if subscription.whole:
+                subscription.deliver(batch)
+        if not self._keeper:
+            self.commit(self.seq)
+
+    def show(self, packets: Sequence[Packet]) -> None:
+        """Give ``packets``, kept before, to all other readers."""
+        self.write(packets, shown=True)
+
+    def write(self, packets: Sequence[Packet], *, shown: bool = False) -> Batch:
+        """Give ``packets`` (at least one) to every reader, now. Never waits, never fails because of a reader.
+
+        ``shown``: those that want the stream whole have had them (``keep``).
+        """
         gop, stats = self._gop, self.stats
         video, audio = opening = self.tracks
         last_video = last_audio = None
@@ -108,7 +127,8 @@ class Stream:
                 last_audio = packet
                 stats.audio_packets += 1
         self.tracks = closing = (video, audio)
-        self.seq += len(packets)
+        if not shown:
+            self.seq += len(packets)
         if last_video is not None:
             self.last_video_ms = last_video.dts_ms
         if last_audio is not None:
@@ -127,8 +147,9 @@ class Stream:
         batch = Batch(packets, opening, self.seq, closing=closing)
         stats.media_bytes += batch.size
         for subscription in self._subscriptions:
-            subscription.deliver(batch)
-        if not self._keeper:
+            if not (shown and subscription.whole):
+                subscription.deliver(batch)
+        if not (shown or self._keeper):
             self.commit(self.seq)
         return batch
 
@@ -206,7 +227,7 @@ class Stream:
         """The stream is over: readers are told, and the next publisher starts from nothing."""
         self.end()
         self._gop.clear()
-        self.tracks = (None, None)
+        self.tracks = self._kept = (None, None)
         self.metadata = {}
         self.last_dts_ms = self.last_video_ms = self.last_audio_ms = None
         self.stats.last_keyframe_dts_ms = None

@@ -47,6 +47,7 @@ class Subscription:
         "_stream",
         "_wants_start",
         "dropped_packets",
+        "whole",
     )
 
     def __init__(self, stream: "Stream", reader: Reader, limit: BacklogLimit, *, wants_start: bool = True) -> None:
@@ -56,6 +57,7 @@ class Subscription:
         self._backlog: deque[Batch] = deque()
         self._bytes = 0
         self._paused = False
+        self.whole = not wants_start
         self._wants_start = wants_start
         self._started = False
         self._ending = False

@@ -9,10 +9,10 @@ import pytest
 
 from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationTotals
-from relay.egress.dial import client_tls
 from relay.egress.rtmp import RtmpAttempt
 from relay.errors import DestinationError, DestinationRejectedError
 from relay.hub import Batch
+from relay.outbound.dial import client_tls
 from relay.protocol.amf0 import encode
 from relay.protocol.rtmp.chunk import write_message
 from relay.protocol.rtmp.message import MessageType

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from relay.errors import RefusedError
-from relay.hub import Hub, Stream, StreamState
+from relay.hub import Batch, Hub, Stream, StreamState
 from tests.hub.media import audio, video
 
 
@@ -218,3 +218,51 @@ async def test_what_a_link_held_back_is_missing_for_the_next_publisher_too() -> 
     lease.release(clean=False)
     again = hub.publish("demo", Encoder())
     assert 18_000 <= again.timeline.place(0, True) < 19_000
+
+
+class Whole:
+    """A reader that notes the batches it is given."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    def take(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+    def ended(self, error: Exception | None) -> None:
+        """Nothing to do."""
+
+
+async def test_pieces_are_kept_at_once_and_shown_at_their_pace() -> None:
+    hub, listener = make()
+    keeper, viewer, encoder = Whole(), Whole(), Encoder()
+    stream = hub.stream("demo")
+    stream.subscribe(keeper, whole=True)
+    stream.subscribe(viewer)
+    lease = hub.publish("demo", encoder)
+    piece = [video(0, key=True), audio(1), video(400), audio(401)]
+    seq = lease.keep(piece, "a note", 2)
+    assert (seq, encoder.commits, listener.told) == (4, [4], ["live"])
+    assert [(batch.packets, batch.note, batch.missing) for batch in keeper.batches] == [(piece, "a note", 2)]
+    assert viewer.batches == []
+    assert lease.unshown_ms == 401
+    await asyncio.sleep(0.4)
+    assert [packet for batch in viewer.batches for packet in batch.packets] == piece[:2]
+    await asyncio.sleep(0.5)
+    assert [packet for batch in viewer.batches for packet in batch.packets] == piece
+    assert len(keeper.batches) == 1
+    assert stream.seq == 4
+
+
+async def test_who_comes_after_pieces_goes_on_after_all_of_them() -> None:
+    """What waits to be shown is shown first, so that no time is used twice."""
+    hub, _ = make()
+    viewer = Whole()
+    hub.stream("demo").subscribe(viewer)
+    lease = hub.publish("demo", Encoder())
+    lease.keep([video(0, key=True), audio(1), video(2000), audio(2001)])
+    following = hub.publish("demo", Encoder())
+    assert sum(len(batch.packets) for batch in viewer.batches) == 4
+    assert following.timeline.place(77, True) > 2001
+    lease.keep([video(4000, key=True)])  # lost: without effect
+    assert sum(len(batch.packets) for batch in viewer.batches) == 4

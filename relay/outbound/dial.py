@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from relay.config import Settings
-from relay.egress.address import CheckedAddress, resolve
 from relay.errors import DestinationError
+from relay.outbound.address import CheckedAddress, resolve
 
 UNSENT_BYTES = 128 * 1024
 KEEPALIVE_S = 5

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.egress.address import refusal, resolve
 from relay.errors import AddressError
+from relay.outbound.address import refusal, resolve
 
 REFUSED = [
     ("127.0.0.1", "loopback"),
@@ -99,5 +99,5 @@ async def test_what_is_allowed_is_pinned() -> None:
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64, "..", "bad host"])
 async def test_a_name_that_leads_nowhere_says_so(host: str) -> None:
-    with pytest.raises(AddressError, match="check the destination's URL"):
+    with pytest.raises(AddressError, match="check the URL"):
         await resolve(host, 1935, allow_private=True, timeout_s=20)

@@ -55,7 +55,7 @@ async def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float
         raise AddressError(f"looking up {host} took longer than {timeout_s:g} s; check this server's DNS") from None
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
-        raise AddressError(f"{host} cannot be looked up ({reason}); check the destination's URL") from error
+        raise AddressError(f"{host} cannot be looked up ({reason}); check the URL") from error
     checked: list[CheckedAddress] = []
     for family, _, _, _, sockaddr in found:
         address = str(sockaddr[0])
@@ -70,5 +70,5 @@ async def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float
         if entry not in checked:
             checked.append(entry)
     if not checked:
-        raise AddressError(f"{host} has no address; check the destination's URL")
+        raise AddressError(f"{host} has no address; check the URL")
     return checked

@@ -12,9 +12,9 @@ from typing import cast
 import pytest
 
 from relay.config import Settings
-from relay.egress.address import CheckedAddress
-from relay.egress.dial import _connect, client_tls, dial
 from relay.errors import AddressError, DestinationError
+from relay.outbound.address import CheckedAddress
+from relay.outbound.dial import _connect, client_tls, dial
 from tests.egress.conftest import MakeSettings
 from tests.support.process import free_port
 from tests.support.tls import make_certificates

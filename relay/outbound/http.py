@@ -1,0 +1,115 @@
+"""HTTP client: sessions that connect to checked addresses only and follow nothing by themselves."""
+
+import socket
+import ssl
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from relay.config import Settings
+from relay.errors import AddressError, DestinationError
+from relay.outbound.address import refusal, resolve
+from relay.outbound.dial import reason
+
+AddrInfo = tuple[int, int, int, str, tuple[object, ...]]
+
+
+class CheckedResolver(AbstractResolver):
+    """Names become checked addresses, or AddressError."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """All checked addresses of ``host``, of any family, in the system's order."""
+        settings = self._settings
+        found = await resolve(
+            host, port, allow_private=settings.outbound.allow_private, timeout_s=settings.limits.dial_s
+        )
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(item.sockaddr[0]),
+                port=port,
+                family=item.family,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for item in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def http_url(text: str) -> URL:
+    """``text`` as an http or https URL with a host. Raises DestinationError in words that say what is wrong."""
+    try:
+        url = URL(text)
+        port = url.port
+    except ValueError as error:
+        raise DestinationError(f"not a URL: {error}", "config") from error
+    if url.scheme not in ("http", "https") or not url.host or not port:
+        raise DestinationError("the URL must begin with http:// or https:// and name a host", "config")
+    return url
+
+
+def http_session(
+    settings: Settings, tls: ssl.SSLContext | None = None, *, connections: int = 8
+) -> aiohttp.ClientSession:
+    """A session that dials by the outbound policy, names and literal addresses alike, with ``tls`` for https.
+
+    No cookies, no proxies from the environment, no decompression: a compressed answer is the caller's to refuse.
+    Requests must be made with ``allow_redirects=False``. Its requests raise aiohttp.ClientError, TimeoutError or
+    AddressError; ``explain`` makes one DestinationError of them.
+    """
+
+    def checked(info: AddrInfo) -> socket.socket:
+        kind = None if settings.outbound.allow_private else refusal(str(info[4][0]))
+        if kind is not None:
+            raise AddressError(
+                f"{info[4][0]} is a {kind} address, which the relay does not dial; "
+                "set RELAY_OUTBOUND__ALLOW_PRIVATE=true if it is yours"
+            )
+        return socket.socket(info[0], info[1], info[2])
+
+    connector = aiohttp.TCPConnector(
+        resolver=CheckedResolver(settings),
+        use_dns_cache=False,
+        limit=connections,
+        ssl=tls if tls is not None else True,
+        socket_factory=checked,
+    )
+    limits = settings.limits
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        headers={"User-Agent": "field-relay", "Accept-Encoding": "identity"},
+        timeout=aiohttp.ClientTimeout(total=None, connect=limits.dial_s * 2, sock_read=limits.write_stall_s),
+    )
+
+
+def explain(error: BaseException, where: str) -> DestinationError:
+    """A failed request to ``where`` (host and port, never the whole URL) as a DestinationError with an outcome."""
+    if isinstance(error, DestinationError):
+        return error
+    inner = error.__cause__ or error.__context__
+    if isinstance(inner, AddressError):
+        return inner
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return DestinationError(
+            f"the certificate of {where} is not valid; for a server of your own set RELAY_OUTBOUND__CA_FILE",
+            "certificate",
+        )
+    if isinstance(error, TimeoutError):
+        return DestinationError(f"{where} did not answer in time", "timeout")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return DestinationError(f"cannot connect to {where}: {reason(error.os_error)}", "connect")
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return DestinationError(f"the exchange with {where} failed ({type(error).__name__})", "closed")
+    raise error

@@ -1,0 +1,70 @@
+"""The HTTP client: every address is checked, named or literal, and failures are told in words."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from relay.config import Settings
+from relay.errors import AddressError, DestinationError
+from relay.outbound.http import explain, http_session, http_url
+from tests.egress.conftest import MakeSettings
+from tests.support.process import free_port
+
+Fetch = Callable[[Settings, str], Awaitable[str]]
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """A server on the loopback that answers everything with ``hello``, /away by a redirect."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/away":
+            raise web.HTTPFound("http://169.254.169.254/")
+        return web.Response(text="hello")
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    number = free_port()
+    await web.TCPSite(runner, "127.0.0.1", number).start()
+    yield number
+    await runner.cleanup()
+
+
+async def fetch(settings: Settings, url: str) -> tuple[int, str]:
+    where = http_url(url)
+    async with http_session(settings) as session:
+        try:
+            async with session.get(where, allow_redirects=False) as answer:
+                return answer.status, await answer.text()
+        except (aiohttp.ClientError, TimeoutError, DestinationError) as error:
+            raise explain(error, f"{where.host}:{where.port}") from error
+
+
+async def test_it_fetches_and_follows_nothing(make_settings: MakeSettings, port: int) -> None:
+    settings = make_settings()
+    assert await fetch(settings, f"http://127.0.0.1:{port}/") == (200, "hello")
+    assert await fetch(settings, f"http://localhost:{port}/") == (200, "hello")
+    assert (await fetch(settings, f"http://127.0.0.1:{port}/away"))[0] == 302
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254"])
+async def test_a_private_address_is_never_dialled(make_settings: MakeSettings, port: int, host: str) -> None:
+    with pytest.raises(AddressError, match="does not dial"):
+        await fetch(make_settings(allow_private=False), f"http://{host}:{port}/")
+
+
+@pytest.mark.parametrize(
+    "text", ["file:///etc/passwd", "data:text/plain,x", "ftp://host/", "http://", "http:///x", "x", "http://h:99999/"]
+)
+def test_only_http_with_a_host_is_a_url(text: str) -> None:
+    with pytest.raises(DestinationError):
+        http_url(text)
+
+
+async def test_failures_are_told_in_words(make_settings: MakeSettings) -> None:
+    closed = free_port()
+    with pytest.raises(DestinationError, match="cannot connect to") as refused:
+        await fetch(make_settings(), f"http://127.0.0.1:{closed}/")
+    assert refused.value.outcome == "connect"
