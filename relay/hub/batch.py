@@ -1,6 +1,7 @@
 """Batch: the packets of one publisher tick, and the encodings all readers of it share."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from relay.media import Packet, Track
 
@@ -17,6 +18,13 @@ def follow(tracks: Tracks, packets: Sequence[Packet]) -> Tracks:
         else:
             audio = packet.track
     return video, audio
+
+
+class Note(NamedTuple):
+    """What a publisher wanted kept beside some packets, and how many of them are on disk."""
+
+    text: str
+    packets: int
 
 
 class Batch:
@@ -81,7 +89,14 @@ class Batch:
             audio = first.track
         if audio is None:
             audio = self.closing[1]
-        return Batch(self.packets[index:], (video, audio), self.seq, closing=self.closing)
+        return Batch(
+            self.packets[index:],
+            (video, audio),
+            self.seq,
+            closing=self.closing,
+            note=self.note,
+            missing=self.missing,
+        )
 
     @property
     def first_dts_ms(self) -> int:
