@@ -1,8 +1,13 @@
 """Notes: what publishers wanted kept beside their packets, as the catalog and the spool have it, put together."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
 
+from relay.archive import upkeep
+from relay.database import RecordingsRepo
 from relay.hub.batch import Note
 
 MOST_NOTES = 1000  # a publisher sends again what is minutes old, not days
@@ -28,3 +33,11 @@ def merged(parts: Iterable[Sequence[Note]]) -> list[Note]:
             else:
                 found.append(note)
     return found
+
+
+async def kept(recording: str, folder: Path, catalog: RecordingsRepo, threads: Executor) -> list[Note]:
+    """What is on disk of ``recording`` with its notes, oldest first: in the parts in ``folder``, and packaged."""
+    # The parts first: what is packaged and removed meanwhile is in the catalog by then.
+    parts = await asyncio.get_running_loop().run_in_executor(threads, upkeep.noted, folder, MOST_NOTES)
+    parts |= {number: loaded(text) for number, text in await catalog.notes(recording, MOST_NOTES)}
+    return merged(parts[number] for number in sorted(parts))[-MOST_NOTES:]

@@ -185,6 +185,16 @@ class Recorder:
         return self._parts.next_number
 
     @property
+    def is_settled(self) -> bool:
+        """Whether all parts but the open one are closed, and that one has its number."""
+        return self._parts.is_settled
+
+    @property
+    def open_part(self) -> PartInfo | None:
+        """The part that takes what comes, where there is one."""
+        return None if self._parts.current is None else self._parts.current.info
+
+    @property
     def kept_until_ms(self) -> int | None:
         """Media time in ms of the last packet kept; None before the first."""
         return None if self._last_dts_ms is None else self._last_dts_ms - self.base_ms
@@ -240,7 +250,8 @@ class Recorder:
                 run = []
             seq += 1
             if gap is not None:
-                self._begin(packet, seq, opening, gap, packet.dts_ms if index else _start_ms(batch))
+                start_ms = begins_ms(batch) if batch.note and not index else packet.dts_ms
+                self._begin(packet, seq, opening, gap, start_ms)
             if self._dropping:
                 self.dropped_packets += 1
                 self._dropped_ms = packet.dts_ms
@@ -298,7 +309,7 @@ class Recorder:
 
     def _ends_before(self, part: OpenPart, batch: Batch) -> bool:
         """Whether ``part`` ends before ``batch``, which is not cut: where that comes nearer to a segment's length."""
-        start_ms = _start_ms(batch)
+        start_ms = begins_ms(batch)
         age_ms = start_ms - part.info.start_ms
         due = age_ms + (batch.last_dts_ms - start_ms) / 2 + HOLE_MS >= self._segment_ms
         can_start = batch.start >= 0 and start_ms == batch.packets[batch.start].dts_ms
@@ -366,8 +377,8 @@ class Recorder:
             self._keeper.finished(self)
 
 
-def _start_ms(batch: Batch) -> int:
-    """Where what ``batch`` begins begins: at its keyframe, which sound may come a little before; or else its first."""
+def begins_ms(batch: Batch) -> int:
+    """The DTS at which a piece begins: that of its keyframe, which sound may come a little before; or of its first."""
     first_ms = batch.first_dts_ms
-    key_ms = batch.packets[batch.start].dts_ms if batch.note and batch.start > 0 else first_ms
+    key_ms = batch.packets[batch.start].dts_ms if batch.start > 0 else first_ms
     return key_ms if 0 <= key_ms - first_ms <= LEAD_MS else first_ms

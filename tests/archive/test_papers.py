@@ -95,6 +95,7 @@ async def test_one_that_waits_for_its_last_segments_has_its_playlist_renewed_sel
     row = await house.finished()
     recording = house.archive._recordings[row.id]
     recording.stored.discard(0)
+    recording.listed = -1
     recording.playlist.due = True
     recording.playlist.written_at -= module.PLAYLIST_EVERY_S + 1
     house.archive._papers.tick(recording)
