@@ -31,7 +31,7 @@ from relay.archive.threads import LooseThreads
 from relay.archive.uploader import Uploader
 from relay.config import Settings
 from relay.database import GapRow, RecordingRow, RecordingsRepo
-from relay.errors import ConflictError
+from relay.errors import ConflictError, SpoolError
 from relay.hub import Hub, Stream
 from relay.hub.batch import Note
 from relay.media import Packet
@@ -194,7 +194,7 @@ class Archive:
             self._limits_changed.set()
 
     async def notes(self, channel: str) -> list[Note]:
-        """What is on disk of the recording that ``channel``'s next media goes on with, as it was noted; oldest first."""
+        """What is on disk of the recording that the channel's next media goes on with, as noted; oldest first."""
         recording = self._newest.get(channel)
         if recording is None or not (recording.is_live or self._goes_on(recording, time.time())):
             return []
@@ -202,6 +202,8 @@ class Archive:
 
     async def backfill(self, channel: str, packets: Sequence[Packet], note: str) -> bool:
         """Put a segment that came too late into its place in the channel's newest recording; see Backfill.put."""
+        if self.disk.is_short:
+            raise SpoolError("the spool disk is short of space")
         recording = self._newest.get(channel)
         return recording is not None and await self._backfill.put(
             recording, self._recorders.get(channel), packets, note

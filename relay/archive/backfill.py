@@ -60,8 +60,7 @@ class Backfill:
         base_ms = recording.base_ms
         if not recording.is_placed or not _is_whole(packets):
             return False
-        if recorder is not None:
-            await _settled(recorder)
+        await _settled(recording, recorder)
         if self._closed:
             raise SpoolError("the relay is stopping")
         if recording.is_gone or not recording.is_placed or recording.base_ms != base_ms:
@@ -135,10 +134,10 @@ class Backfill:
         return True
 
 
-async def _settled(recorder: Recorder) -> None:
-    """Wait until what the recorder has closed is in line, and what it writes to has a number. Raises SpoolError."""
+async def _settled(recording: Recording, recorder: Recorder | None) -> None:
+    """Wait until what was closed is in line, and what is written to has a number. Raises SpoolError."""
     until = time.monotonic() + SETTLE_S
-    while not recorder.is_settled:
+    while not recorder.is_settled if recorder is not None else recording.is_live:
         if time.monotonic() > until:
             raise SpoolError("the spool disk does not keep up")
         await asyncio.sleep(LOOK_EVERY_S)
