@@ -19,6 +19,7 @@ from relay.protocol.flv import encode_batch
 WITHOUT_KEYFRAME_MS = 30_000
 PART_BYTES = 32 * 1024 * 1024
 WAITING_BYTES = 16 * 1024 * 1024
+WAITING_PIECES_BYTES = 64 * 1024 * 1024  # where pieces of many seconds come at once, after one they waited for
 HOLE_MS = 100
 LONG_BATCH_MS = 400  # more than a tick holds: there may be a hole inside
 LINK_LOST = "link lost"
@@ -64,9 +65,10 @@ class Recorder:
     A part ends at the first keyframe after ``segment_ms`` of media, at a hole in time, or where a track changes;
     what came with a note, only before or after it. A note goes to disk with its packets. Where the publisher says
     that pieces are missing, as many numbers are left free.
-    When the disk fails, what is not committed waits in memory, up to ``WAITING_BYTES``, and is tried again every
-    ``RETRY_S``; what comes beyond that is dropped up to a keyframe. ``before``: the recording goes on after that.
-    ``late``: the stream is running already, so nothing is taken before its next keyframe.
+    When the disk fails, what is not committed waits in memory, up to ``WAITING_BYTES`` (of pieces with notes,
+    ``WAITING_PIECES_BYTES``), and is tried again every ``RETRY_S``; what comes beyond that is dropped up to a keyframe.
+    ``before``: the recording goes on after that. ``late``: the stream is running already, so nothing is taken before
+    its next keyframe.
     """
 
     def __init__(
@@ -292,7 +294,7 @@ class Recorder:
             # Holes that repeat are the stream's own pace, which is learned within a few of them.
             self._step_ms = min(float(packet.dts_ms - last), 2 * self._step_ms + 40)
             return self._gap or (MISSING if self._missing else DROPPED)
-        if waiting > WAITING_BYTES:
+        if waiting > (WAITING_PIECES_BYTES if batch.note else WAITING_BYTES):
             self._dropping = True
             self._dropped_for = DISK
             self.stream.commit_lost()

@@ -19,6 +19,7 @@ from relay.archive.spool import ClosedPart, PartInfo
 from relay.archive.store import FileStore
 from relay.archive.upkeep import LeftPart
 from relay.archive.verify import verify
+from relay.config import ArchiveSettings, Settings
 from relay.database import GapRow, RecordingRow
 from relay.errors import SpoolError
 from relay.hub.batch import Batch, Note
@@ -325,6 +326,24 @@ async def test_what_was_recorded_is_known_after_a_crash_and_forgotten_after_a_go
     lease.release(clean=True)
     await settled(house, 4)
     assert await house.archive.notes("talk") == []
+
+
+async def test_a_recording_whose_copies_here_have_had_their_time_takes_late_ones(
+    tmp_path: Path, packets: list[Packet]
+) -> None:
+    kept = ArchiveSettings(segment_s=2, keep_after_upload_s=0)
+    house = await House(Settings(data_dir=tmp_path / "data", archive=kept)).start()
+    sent = pieces(packets)
+    keep(house, sent, 0, 3).release(clean=True)
+    row = await settled(house, 2)
+    folder = house.settings.data_dir / "spool" / "talk" / row.id
+    async with asyncio.timeout(30):
+        while folder.exists():
+            await house.archive._sweep()
+    assert await late(house, sent[1])
+    row = await settled(house, 3)
+    assert len(await check(house, row, [sent[number] for number in (0, 1, 3)])) == 1
+    await house.stop()
 
 
 @pytest.mark.parametrize("papers", ["new", "old", "none"])

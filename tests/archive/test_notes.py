@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.archive import recorder as module
 from relay.archive import upkeep
 from relay.archive.committer import Committer
 from relay.archive.notes import dumped, loaded, merged
@@ -112,6 +113,21 @@ async def test_what_a_full_disk_drops_is_not_noted(bench: Bench) -> None:
         Note("0.ts", len(piece(0, 2000))),
         Note("2.ts", len(parts[1].packets)),
     ]
+
+
+async def test_many_pieces_at_once_are_kept_and_too_many_are_not_noted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAITING_BYTES", 3000)
+    monkeypatch.setattr(module, "WAITING_PIECES_BYTES", 20_000)
+    sent = [piece(2000 * number, 2000 * number + 2000) for number in range(8)]
+    for number, packets in enumerate(sent):
+        bench.stream.keep(packets, f"{number}.ts")
+    parts = await bench.end()
+    found = [note for part in parts for note in part.notes]
+    assert 2 < len(found) < 8
+    assert found == [Note(f"{number}.ts", len(packets)) for number, packets in enumerate(sent[: len(found)])]
+    assert held(parts) == [packet.data for packets in sent[: len(found)] for packet in packets]
 
 
 async def test_notes_are_read_while_the_part_is_written(bench: Bench) -> None:
