@@ -143,8 +143,7 @@ class HlsAttempt:
 
     def _join(self) -> None:
         outbox = self._outbox
-        rest = outbox.segmenter.join(is_same=outbox.source is self._stream)
-        outbox.pieces += [] if rest is None else [rest]
+        outbox.segmenter.join(is_same=outbox.source is self._stream)
         outbox.source = self._stream
         self.subscription = self._stream.subscribe(self)
 

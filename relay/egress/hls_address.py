@@ -19,12 +19,13 @@ def upload_url(url: str, key: str, name: str) -> URL:
     path, mark, query = url.partition("?")
     if key and KEY not in url:
         path = f"{path.rstrip('/')}/{KEY}"
+    _checked(url)
+    path, mark, query = f"{path}{mark}{query}".replace(KEY, key).partition("?")
     if query.endswith("="):
         query += name
     else:
         path = f"{path.rstrip('/')}/{name}"
-    _checked(url)
-    return _checked(f"{path}{mark}{query}".replace(KEY, key))
+    return _checked(f"{path}{mark}{query}")
 
 
 def _checked(text: str) -> URL:

@@ -165,7 +165,7 @@ class Outbox:
 
     def clear(self) -> None:
         """Nothing is wanted any more: let go of all media. Numbers go on."""
-        rest = self.segmenter.join(is_same=False)
+        rest = self.segmenter.reset()
         self.pieces += [] if rest is None else [rest]
         self._lost += sum(len(piece.packets) for piece in self.pieces)
         self.pieces.clear()

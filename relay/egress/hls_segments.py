@@ -63,36 +63,44 @@ class Segmenter:
         self._last_ms: dict[TrackKind, int] = {}
         self._step_ms = dict(_STEP_MS)
         self._keyframe_ms: int | None = None  # DTS of the last keyframe
-        self._interval_ms = 0  # between the last two keyframes
+        self._intervals_ms = (0, 0)  # between the last keyframes
         self._is_broken = False  # the next piece begins a new timeline
-        self._is_joining = False
+        self._joining = ""
 
     @property
     def open_ms(self) -> int:
         """Media time in the piece that is still open."""
         return self._end_ms - self._start_ms if self._packets else 0
 
-    def join(self, *, is_same: bool) -> Piece | None:
-        """A new reader begins: of the same stream, whose last packets may come again, or of another."""
-        if is_same:
-            self._is_joining = True
-            return None
+    def join(self, *, is_same: bool) -> None:
+        """A new reader begins: of the same stream, or of one that may be the same, made another way.
+
+        What of it was here before is not taken again; only media that neither has is missing.
+        """
+        self._joining = "same" if is_same else "other"
+
+    def reset(self) -> Piece | None:
+        """What comes next has nothing to do with what was here; what is open, as the last piece."""
         piece = self.flush()
         self._tracks = (None, None)
         self._last_ms.clear()
+        self._joining = ""
         return piece
 
     def feed(self, batch: Batch) -> list[Piece]:
         """The pieces that ``batch`` completes. Raises MediaError where no keyframe comes for too long."""
         made: list[Piece] = []
+        if self._joining == "other" and batch.packets[0] not in self._packets:
+            rest = self.reset()
+            made += [] if rest is None else [rest]
         for packet in batch.packets:
             kind = packet.track.kind
             last_ms = self._last_ms.get(kind)
             if last_ms is not None and packet.dts_ms <= last_ms:
-                self._is_joining = False  # it was here before the reader changed: nothing is missing
+                self._joining = ""  # it was here before the reader changed: nothing is missing
                 continue
-            if self._is_joining:
-                self._is_joining = False
+            if self._joining:
+                self._joining = ""
                 made.extend(self._broken())
             made.extend(self._picture(packet) if packet.is_video else self._sound(packet, batch.closing[0]))
             if last_ms is not None:
@@ -120,7 +128,7 @@ class Segmenter:
                 self._add(packet)
             return
         if self._keyframe_ms is not None:
-            self._interval_ms = packet.dts_ms - self._keyframe_ms
+            self._intervals_ms = (self._intervals_ms[1], packet.dts_ms - self._keyframe_ms)
         self._keyframe_ms = packet.dts_ms
         if last_ms is not None and packet.dts_ms - last_ms > HOLE_MS:
             yield from self._broken()
@@ -135,7 +143,7 @@ class Segmenter:
         length_ms = packet.dts_ms - self._start_ms
         if self._waiting or length_ms >= AIM_MS:
             return True
-        return length_ms >= LEAST_MS and length_ms + self._interval_ms > MOST_MS
+        return length_ms >= LEAST_MS and length_ms + max(self._intervals_ms) > MOST_MS
 
     def _sound(self, packet: Packet, announced: Track | None) -> Iterator[Piece]:
         video, audio = self._tracks
@@ -258,13 +266,20 @@ class TsMuxer:
         """Both tracks as FFmpeg knows them, from a tiny FLV file: there is no other way to hand over a header."""
         video, audio = tracks
         frames = [
-            self._frames[track.kind]._replace(track=track, dts_ms=0, pts_ms=0) for track in tracks if track is not None
+            self._frames[track.kind]._replace(track=track, dts_ms=0, pts_ms=0)
+            for track in tracks
+            if track is not None and track.kind in self._frames
         ]
         source = b"".join(
             (
                 flv.file_header(has_video=video is not None, has_audio=audio is not None),
                 flv.tag(flv.SCRIPT, 0, flv.metadata(tracks, {})),
-                flv.encode_batch(frames, (None, None)),
+                *(
+                    flv.tag(flv.VIDEO if track is video else flv.AUDIO, 0, flv.sequence_header(track) or b"")
+                    for track in tracks
+                    if track is not None
+                ),
+                flv.encode_batch(frames, tracks),
             )
         )
         return av.open(io.BytesIO(source), "r", format="flv")

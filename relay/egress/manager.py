@@ -173,7 +173,7 @@ class Destination:
     async def _run_attempt(self) -> None:
         assert self._stream is not None  # what fails without a stream is cancelled
         source = self._source(self._stream, self.config)
-        owner = Owner(self._live, self._troubled, lambda: self._stream is not None)
+        owner = Owner(self._live, self._troubled, lambda: self._is_wanted)
         attempt = KINDS[self.config.kind](self.config, source, self._settings, self._totals, owner, self._tls)
         self._attempt = attempt
         try:
@@ -200,10 +200,14 @@ class Destination:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
         self._log.info("destination ended", bytes_sent=self._totals.bytes_sent)
-        if self._stream is not None:
+        if self._stream is not None and self._is_wanted:
             self.start(self._stream)
         elif self._totals.kept is not None:
             self._totals.kept.clear()
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._stream is not None and self.config.enabled
 
 
 class Fitting(NamedTuple):
