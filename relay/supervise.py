@@ -82,7 +82,8 @@ class Supervisor:
     def troubled(self, error: DestinationError) -> bool:
         """The running attempt goes on trying to get over ``error``, until it is ``live`` again. True: this is news."""
         is_news = self.state is not AttemptState.RETRYING
-        self.outcomes[error.outcome] += is_news
+        if is_news:
+            self.outcomes[error.outcome] += 1
         self.state = AttemptState.RETRYING
         self._live_since = None
         self._last_error = str(error)

@@ -16,11 +16,11 @@ def upload_url(url: str, key: str, name: str) -> URL:
     A URL that ends in ``=`` (YouTube's ``file=``) has the name appended; else the name follows the path. Raises
     DestinationError for what cannot be dialled; its words never hold the key.
     """
-    path, mark, query = url.partition("?")
+    path, mark, query = url.partition("#")[0].partition("?")
     if key and KEY not in url:
         path = f"{path.rstrip('/')}/{KEY}"
     _checked(url)
-    path, mark, query = f"{path}{mark}{query}".replace(KEY, key).partition("?")
+    path, mark, query = f"{path}{mark}{query}".replace(KEY, key.replace("#", "%23")).partition("?")
     if query.endswith("="):
         query += name
     else:
@@ -30,7 +30,7 @@ def upload_url(url: str, key: str, name: str) -> URL:
 
 def _checked(text: str) -> URL:
     try:
-        url = http_url(text)
+        url = http_url(text if text.isprintable() and " " not in text else "")
     except DestinationError:
         raise DestinationError("the URL must begin with http:// or https:// and name a host", "config") from None
     if url.user is not None or url.password is not None:

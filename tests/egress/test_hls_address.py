@@ -17,6 +17,7 @@ ADDRESSES = [
     ("https://h/up?token={key}", "k", "https://h/up/a-1.ts?token=k"),
     ("https://h/up?{key}", "a=1&file=", "https://h/up?a=1&file=a-1.ts"),
     ("https://h/up?x=1", "k", "https://h/up/k/a-1.ts?x=1"),
+    ("https://h/up?x=1#there", "a#b?c=d", "https://h/up/a%23b/a-1.ts?c=d?x=1"),
     ("https://h", "", "https://h/a-1.ts"),
     ("https://[2001:db8::1]/up/", "", "https://[2001:db8::1]/up/a-1.ts"),
 ]
@@ -49,7 +50,17 @@ def test_a_whole_url_brings_its_key_along(url: str, kept: str, key: str) -> None
 
 
 @pytest.mark.parametrize(
-    "url", ["rtmp://h/a", "https://", "https://user:secret@h/up", "https://h:x/up", "file:///etc/passwd", "h/up"]
+    "url",
+    [
+        "rtmp://h/a",
+        "https://",
+        "https://user:secret@h/up",
+        "https://h:x/up",
+        "file:///etc/passwd",
+        "h/up",
+        "https://h/a\0",
+        "https://h/a b",
+    ],
 )
 def test_what_cannot_be_dialled_says_so_without_the_key(url: str) -> None:
     with pytest.raises(DestinationError) as caught:
