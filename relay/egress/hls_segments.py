@@ -130,7 +130,9 @@ class Segmenter:
         if self._keyframe_ms is not None:
             self._intervals_ms = (self._intervals_ms[1], packet.dts_ms - self._keyframe_ms)
         self._keyframe_ms = packet.dts_ms
-        if last_ms is not None and packet.dts_ms - last_ms > HOLE_MS:
+        if video is None and self._packets and packet.dts_ms - self._start_ms < LEAST_MS:
+            self._waiting, self._packets = self._packets, []  # sound was but a little quicker
+        elif last_ms is not None and packet.dts_ms - last_ms > HOLE_MS:
             yield from self._broken()
         elif self._packets and (is_other or video is None or self._is_due(packet)):
             yield self._close(packet.dts_ms)

@@ -121,6 +121,20 @@ def test_sound_alone_is_cut_by_the_clock() -> None:
     assert [piece.tracks for piece in pieces] == [(None, AUDIO)] * len(pieces)
 
 
+@pytest.mark.parametrize(("early_ms", "tracks"), [(400, [(VIDEO, AUDIO)]), (1200, [(None, AUDIO), (VIDEO, AUDIO)])])
+def test_sound_a_little_before_the_picture_is_no_segment_of_its_own(early_ms: int, tracks: list[Tracks]) -> None:
+    packets = [audio(ms) for ms in range(0, early_ms, 20)]
+    packets += media(early_ms, early_ms + 1000, 2000)
+    segmenter, made = Segmenter(), []
+    for packet in packets:
+        made += segmenter.feed(Batch([packet], (None, None), 0))
+    rest = segmenter.flush()
+    assert rest is not None
+    made.append(rest)
+    assert [piece.tracks for piece in made] == tracks
+    assert sorted(id(p) for piece in made for p in piece.packets) == sorted(map(id, packets))
+
+
 def test_a_picture_without_keyframes_ends_in_words() -> None:
     with pytest.raises(MediaError, match="keyframe"):
         cut([video(ms, key=ms == 0) for ms in range(0, OPEN_MS + 200, 40)])
@@ -192,6 +206,50 @@ def test_whatever_comes_each_packet_is_in_one_piece_in_order(gaps: list[tuple[in
         if not after.is_discontinuity:
             assert before.packets[0].dts_ms + before.duration_ms == after.packets[0].dts_ms
     assert pieces == cut(packets, size=1)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(1, 3000),
+            st.sampled_from([VIDEO, OTHER_VIDEO, AUDIO, OTHER_AUDIO]),
+            st.booleans(),
+            st.sampled_from(["", "", "", "same", "other", "flush"]),
+        ),
+        max_size=120,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_changes_no_packet_is_lost_uncounted_or_given_twice(
+    steps: list[tuple[int, Track, bool, str]],
+) -> None:
+    """Tracks that change at any time, readers that come and go: in a piece, once, or counted as dropped."""
+    segmenter, pieces, packets, now_ms = Segmenter(), [], [], 0
+    tracks: Tracks = (None, None)
+    for step_ms, track, is_key, event in steps:
+        if event == "flush":
+            pieces += [segmenter.flush()]
+        elif event:
+            segmenter.join(is_same=event == "same")
+        now_ms += step_ms
+        is_video = track.codec is Codec.H264
+        packets.append(video(now_ms, key=is_key, track=track) if is_video else audio(now_ms, track))
+        batch = Batch(packets[-1:], tracks, 0)
+        tracks = batch.closing
+        try:
+            pieces += segmenter.feed(batch)
+        except MediaError:
+            continue  # no keyframe for half a minute
+    made = [piece for piece in [*pieces, segmenter.flush()] if piece is not None]
+    given_ = [packet for piece in made for packet in piece.packets]
+    assert len(set(map(id, given_))) == len(given_)
+    assert len(given_) + segmenter.dropped == len(packets)
+    for piece in made:
+        assert {packet.track for packet in piece.packets} <= set(piece.tracks)
+        assert piece.packets[0].is_keyframe
+        assert piece.packets[0].is_video == (piece.tracks[0] is not None)
+    for before, after in pairwise(made):
+        assert after.is_discontinuity or before.tracks == after.tracks
 
 
 # --- MPEG-TS ---------------------------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ class HlsIngest:
         self._expect(kind == "video/mp2t", f"{name} is {kind}")
         self._expect(self._digests.setdefault(name, digest) == digest, f"{name} came again with other bytes")
         if name not in self.bodies:
-            self._expect(name > max(self.bodies, default=""), f"{name} out of order")
+            self._expect(_number(name) > max(map(_number, self.bodies), default=0), f"{name} out of order")
             segment = read_segment(data)
             self.broken += [f"{name}: {rule}" for rule in segment.broken]
             self._expect(segment.duration_s <= 4.2, f"{name} lasts {segment.duration_s:.2f} s")
@@ -214,3 +214,7 @@ class HlsIngest:
         names = list(self.lengths)
         last = {names[-1]} | {before for before, name in pairwise(names) if name in self.discontinuities}
         return [length for name, length in self.lengths.items() if name not in last]
+
+
+def _number(name: str) -> int:
+    return int(name.removesuffix(".ts").rpartition("-")[2])
