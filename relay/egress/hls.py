@@ -9,10 +9,10 @@ from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationTotals, Owner
 from relay.egress.hls_address import upload_url
 from relay.egress.hls_courier import PLAYLIST, Courier
-from relay.egress.hls_queue import LATE_MS, Lane, Outbox
+from relay.egress.hls_queue import Lane, Outbox
 from relay.egress.hls_segments import TsMuxer, check_codecs
 from relay.errors import DestinationError, MediaError
-from relay.hub import Batch, Stream, Subscription
+from relay.hub import BacklogLimit, Batch, Stream, Subscription
 from relay.outbound.dial import TlsContext
 from relay.outbound.http import http_session
 
@@ -41,7 +41,9 @@ class HlsAttempt:
         self._totals = totals
         self._owner = owner
         self._tls = tls
-        outbox = totals.kept if isinstance(totals.kept, Outbox) else Outbox()
+        limits = settings.limits
+        limit = BacklogLimit(int(limits.late_s * 1000), limits.late_bytes)
+        outbox = totals.kept if isinstance(totals.kept, Outbox) else Outbox(limit)
         totals.kept = self._outbox = outbox
         self._lanes: list[Lane] = []
         self._changed = asyncio.Event()  # for the maker
@@ -52,6 +54,7 @@ class HlsAttempt:
         self._is_leaving = False
         self._is_over = False  # the stream is
         self._is_made = False  # the last segment is in the lanes
+        self._log = log.bind(channel=stream.name, destination=config.name)
         self.subscription: Subscription | None = None
         self.backlog_ms = self.dropped = self.unsent = 0  # the outbox knows
 
@@ -73,9 +76,17 @@ class HlsAttempt:
                     couriers = []
                     for lane, address in zip((self._outbox.primary, self._outbox.backup), addresses, strict=False):
                         lane.aim(address(PLAYLIST))
-                        is_backup = lane is self._outbox.backup
-                        limits = self._settings.limits
-                        couriers.append(Courier(lane, address, config, session, limits, self, is_backup=is_backup))
+                        courier = Courier(
+                            lane,
+                            address,
+                            config,
+                            session,
+                            self._settings.limits,
+                            self,
+                            channel=self._stream.name,
+                            is_backup=lane is self._outbox.backup,
+                        )
+                        couriers.append(courier)
                     self._lanes = [courier.lane for courier in couriers]
                     tasks = [asyncio.create_task(work) for work in (self._make(), *(each.run() for each in couriers))]
                     for task in asyncio.as_completed(tasks[:2]):
@@ -84,14 +95,16 @@ class HlsAttempt:
             except TimeoutError:
                 if not self._limit.expired():
                     raise
-                log.warning("not everything was delivered in time", destination=config.name)
+                self._log.warning("not everything was delivered in time")
             finally:
                 self._is_running = False
                 if self.subscription is not None:
                     self.subscription.close()
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                for fault in (await asyncio.gather(*tasks, return_exceptions=True))[2:]:
+                    if isinstance(fault, Exception):
+                        self._log.error("backup failed", reason=type(fault).__name__, exc_info=fault)
 
     def say_goodbye(self) -> bool:
         """Deliver what there is within GOODBYE_S, and end the playlist unless another attempt follows."""
@@ -102,7 +115,7 @@ class HlsAttempt:
     def finish(self) -> bool:
         """The stream is over: what is late may still be delivered for as long as it would be kept."""
         self._is_over = True
-        return self._leave(LATE_MS / 1000)
+        return self._leave(self._settings.limits.late_s)
 
     def _leave(self, within_s: float) -> bool:
         if not self._is_running:

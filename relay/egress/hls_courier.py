@@ -56,6 +56,7 @@ class Courier:
         limits: LimitSettings,
         sender: Sender,
         *,
+        channel: str,
         is_backup: bool = False,
     ) -> None:
         self.lane = lane
@@ -66,6 +67,7 @@ class Courier:
         self._backoff = Backoff(limits.retry_first_s, limits.retry_most_s, max(30.0, limits.retry_most_s))
         self._sender = sender
         self._is_backup = is_backup
+        self._log = log.bind(channel=channel, destination=config.name)
         self._is_live = False
         self._is_in_trouble = False
 
@@ -139,6 +141,6 @@ class Courier:
 
     def _tell(self, error: DestinationError) -> None:
         if self._is_backup and not self._is_in_trouble:
-            log.warning("backup in trouble", destination=self._config.name, reason=str(error))
+            self._log.warning("backup in trouble", reason=str(error))
         self._is_live, self._is_in_trouble = False, True
         self._sender.troubled(self.lane, error)

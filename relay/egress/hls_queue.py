@@ -7,9 +7,8 @@ from collections import deque
 from typing import NamedTuple
 
 from relay.egress.hls_segments import MOST_MS, Piece, Segmenter
-from relay.hub import Stream
+from relay.hub import BacklogLimit, Stream
 
-LATE_MS, LATE_BYTES = 300_000, 64 * 1024 * 1024  # of media that waits for a platform that is away
 WINDOW = 8  # segments in a playlist
 
 
@@ -30,7 +29,8 @@ class Lane:
     Over the limit the oldest waiting segments are dropped, and the next one sent is a discontinuity.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: BacklogLimit) -> None:
+        self._limit = limit
         self.dropped = 0  # packets
         self.queue: deque[Segment] = deque()
         self.sending: Segment | None = None  # the head of the queue, while it is on its way
@@ -66,7 +66,7 @@ class Lane:
         self.queue.append(segment)
         self._bytes += len(segment.data)
         self._ms += segment.duration_ms
-        while len(self.queue) > 1 and (self._bytes > LATE_BYTES or self._ms > LATE_MS):
+        while len(self.queue) > 1 and (self._bytes > self._limit.max_bytes or self._ms > self._limit.max_ms):
             self._drop(1 if self.sending is self.queue[0] else 0)
         self.changed.set()
 
@@ -128,10 +128,10 @@ class Lane:
 class Outbox:
     """The numbering, the open piece and both lanes of one destination (egress.base.Kept)."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: BacklogLimit) -> None:
         self.segmenter = Segmenter()
-        self.primary = Lane()
-        self.backup = Lane()
+        self.primary = Lane(limit)
+        self.backup = Lane(limit)
         self.source: Stream | None = None  # what the open piece is of
         self.pieces: deque[Piece] = deque()  # cut, and still to be made into segments
         self._lost = 0  # packets of pieces that came to nothing

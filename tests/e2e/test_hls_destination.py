@@ -13,6 +13,7 @@ from tests.e2e.conftest import Start
 from tests.egress.media import packets_of
 from tests.support import clips
 from tests.support.hls_ingest import Fault, HlsIngest
+from tests.support.nginx import NginxUploads
 from tests.support.probe import decode, probe
 from tests.support.process import Processes
 from tests.support.publisher import Publisher
@@ -149,3 +150,23 @@ async def test_a_transcoded_stream_keeps_the_rules(relay: Relay, tmp_path: Path)
         whole = tmp_path / "whole.ts"
         whole.write_bytes(ingest.stored())
         await decode(whole)
+
+
+async def test_a_plain_web_server_takes_it_and_ffmpeg_plays_it(relay: Relay, processes: Processes) -> None:
+    """nginx with nothing but PUT allowed: what is there at the end plays from its playlist."""
+    clip = await asyncio.to_thread(clips.make, clips.H264_B)
+    channel = await relay.add_channel("talk")
+    nginx = NginxUploads(processes)
+    await nginx.ready()
+    async with Publisher(relay.publish_url(channel)) as publisher:
+        await relay.add_destination("talk", "hls", nginx.url, KEY)
+        await publisher.send(clip)
+    await relay.wait_destination("talk", "hls", "idle", 40)
+    playlist = f"{nginx.url}/{KEY}/index.m3u8"
+    await decode(playlist)
+    tracks = await probe(playlist)
+    assert tracks["video"].gap_s < 0.1
+    text = (nginx.files / "live" / KEY / "index.m3u8").read_text("utf-8")
+    assert text.endswith("#EXT-X-ENDLIST\n")
+    puts = [line for line in nginx.access_log.read_text("utf-8").splitlines() if '"PUT ' in line]
+    assert all(line.split()[8] in ("201", "204") for line in puts), puts

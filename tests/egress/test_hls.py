@@ -163,6 +163,7 @@ async def test_over_tls_the_certificate_is_verified(
             await desk.manager.close()
 
 
+@pytest.mark.timeout(LONG_S + OUTAGE_S + 240)
 async def test_faults_and_an_outage_lose_nothing(make_settings: MakeSettings, packets: list[Packet]) -> None:
     """Every way of failing, at random, and then nobody there for a while: each segment once, in order, same bytes."""
     dice = random.Random(7)
@@ -188,6 +189,29 @@ async def test_faults_and_an_outage_lose_nothing(make_settings: MakeSettings, pa
         assert not ingest.discontinuities
         assert sum(tries > 1 for tries in ingest.tries.values()) > 3, "no fault was met"
         assert desk.status.attempts == 1
+    await desk.manager.close()
+
+
+async def test_an_outage_beyond_the_limit_drops_the_oldest_and_says_so(
+    make_settings: MakeSettings, packets: list[Packet]
+) -> None:
+    desk = Desk(make_settings(late_s=6), packets)
+    async with HlsIngest() as ingest:
+        desk.configure(to(ingest))
+        await desk.until(lambda: len(ingest.bodies) >= 2)
+        async with ingest.away():
+            for _ in range(10):
+                desk.send(2)
+                await asyncio.sleep(0.05)
+            await eventually(lambda: desk.status.dropped_packets["backlog"] > 0)
+            assert desk.status.backlog_s <= 6 + 4
+        await desk.until(lambda: desk.status.state is LIVE and desk.status.backlog_s < 5)
+        desk.leave()
+        await desk.ended()
+        ingest.check()
+        assert len(ingest.discontinuities) == 1
+        got = len(ingest.frames("video")) + len(ingest.frames("audio"))
+        assert got + desk.status.dropped_packets["backlog"] == len(desk.programme.written)
     await desk.manager.close()
 
 

@@ -16,7 +16,7 @@ from relay.errors import DestinationError, DestinationRejectedError
 from relay.outbound.http import http_session
 from relay.secret import Secret
 from tests.egress.media import eventually
-from tests.egress.test_hls_queue import segment
+from tests.egress.test_hls_queue import LIMIT, segment
 from tests.support.hls_ingest import Fault, HlsIngest
 
 
@@ -69,11 +69,11 @@ def courier(
 ) -> Courier:
     config = DestinationConfig("a", ingest.url, Secret(ingest.key), kind="hls")
     address = partial(upload_url, config.url, ingest.key)
-    return Courier(lane, address, config, session, settings.limits, desk, is_backup=is_backup)
+    return Courier(lane, address, config, session, settings.limits, desk, channel="talk", is_backup=is_backup)
 
 
 async def test_each_segment_then_its_playlist_then_the_end(session: aiohttp.ClientSession, settings: Settings) -> None:
-    lane, desk = Lane(), Desk()
+    lane, desk = Lane(LIMIT), Desk()
     async with Plain() as ingest:
         task = asyncio.create_task(courier(lane, ingest, session, settings, desk).run())
         for number in (1, 2, 3):
@@ -91,14 +91,14 @@ async def test_nothing_sent_is_nothing_to_end(session: aiohttp.ClientSession, se
     desk = Desk()
     desk.is_made = True
     async with Plain() as ingest:
-        await courier(Lane(), ingest, session, settings, desk).run()
+        await courier(Lane(LIMIT), ingest, session, settings, desk).run()
     assert ingest.names == []
 
 
 async def test_where_another_attempt_follows_the_rest_is_left_to_it(
     session: aiohttp.ClientSession, settings: Settings
 ) -> None:
-    lane, desk = Lane(), Desk()
+    lane, desk = Lane(LIMIT), Desk()
     async with Plain(fault=lambda name, tries: 503 if name == "a-2.ts" else None) as ingest:
         task = asyncio.create_task(courier(lane, ingest, session, settings, desk).run())
         lane.add(segment(1))
@@ -115,7 +115,7 @@ async def test_where_another_attempt_follows_the_rest_is_left_to_it(
 async def test_a_segment_dropped_meanwhile_is_not_sent_any_more(
     session: aiohttp.ClientSession, settings: Settings
 ) -> None:
-    lane, desk = Lane(), Desk()
+    lane, desk = Lane(LIMIT), Desk()
     away = True
 
     def fault(name: str, tries: int) -> Fault | None:
@@ -140,7 +140,7 @@ async def test_a_hiccup_is_no_trouble_and_an_outage_is(
     session: aiohttp.ClientSession, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.egress.hls_courier.TROUBLE_S", 0.5)
-    lane, desk = Lane(), Desk()
+    lane, desk = Lane(LIMIT), Desk()
     away = False
 
     def fault(name: str, tries: int) -> Fault | None:
@@ -167,7 +167,7 @@ async def test_a_refusal_ends_the_first_place_and_not_the_second(
     async with Plain(key="other") as ingest:
         ingest.key, wrong = "right", "wrong"
         for is_backup in (False, True):
-            lane, desk = Lane(), Desk()
+            lane, desk = Lane(LIMIT), Desk()
             lane.add(segment(1))
             made = courier(lane, ingest, session, settings, desk, is_backup=is_backup)
             made._address = partial(upload_url, ingest.url, wrong)

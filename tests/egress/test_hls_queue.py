@@ -5,9 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.egress.hls_queue import LATE_BYTES, LATE_MS, WINDOW, Lane, Outbox, Segment
+from relay.egress.hls_queue import WINDOW, Lane, Outbox, Segment
 from relay.egress.hls_segments import Piece
+from relay.hub import BacklogLimit
 from tests.egress.test_hls_segments import media
+
+LATE_MS, LATE_BYTES = 300_000, 8 * 1024 * 1024
+LIMIT = BacklogLimit(LATE_MS, LATE_BYTES)
 
 
 def segment(number: int, *, is_new: bool = False, duration_ms: int = 2000, data: bytes = b"x") -> Segment:
@@ -25,7 +29,7 @@ def accept(lane: Lane, *segments: Segment) -> None:
 
 
 def test_the_playlist_slides_and_ends() -> None:
-    lane = Lane()
+    lane = Lane(LIMIT)
     accept(lane, *(segment(number, is_new=number in (100, 103, 106)) for number in range(100, 112)))
     seen = read(lane)
     assert [item.uri for item in seen.segments] == [f"a-{number}.ts" for number in range(104, 112)]
@@ -43,20 +47,20 @@ def test_the_playlist_slides_and_ends() -> None:
 
 
 def test_what_waits_is_bounded_in_time_and_bytes_and_the_oldest_goes() -> None:
-    lane = Lane()
+    lane = Lane(LIMIT)
     for number in range(LATE_MS // 2000 + 10):
         lane.add(segment(number))
     assert lane.backlog_ms == LATE_MS
     assert lane.queue[0].number == 10
     assert lane.dropped == 10 * 50
-    big = Lane()
+    big = Lane(LIMIT)
     for number in range(9):
         big.add(segment(number, data=bytes(LATE_BYTES // 8)))
     assert [item.number for item in big.queue] == list(range(1, 9))
 
 
 def test_after_a_drop_the_playlist_begins_anew_with_a_discontinuity() -> None:
-    lane = Lane()
+    lane = Lane(LIMIT)
     accept(lane, segment(1), segment(2))
     lane.add(segment(3))
     for number in range(4, 4 + LATE_MS // 2000):
@@ -68,7 +72,7 @@ def test_after_a_drop_the_playlist_begins_anew_with_a_discontinuity() -> None:
 
 
 def test_what_is_on_its_way_is_not_dropped() -> None:
-    lane = Lane()
+    lane = Lane(LIMIT)
     lane.add(segment(1))
     lane.sending = lane.queue[0]
     for number in range(2, 4 + LATE_MS // 2000):
@@ -81,7 +85,7 @@ def test_what_is_on_its_way_is_not_dropped() -> None:
 
 
 def test_another_place_has_a_playlist_of_its_own() -> None:
-    lane = Lane()
+    lane = Lane(LIMIT)
     lane.aim("one")
     accept(lane, segment(1), segment(2, is_new=True))
     lane.add(segment(3))
@@ -94,7 +98,7 @@ def test_another_place_has_a_playlist_of_its_own() -> None:
 
 
 def test_a_segment_longer_than_the_target_is_named_truly() -> None:
-    lane = Lane()
+    lane = Lane(LIMIT)
     accept(lane, segment(1, duration_ms=8400))
     assert (read(lane).target_duration, read(lane).segments[0].duration) == (8, 8.4)
 
@@ -102,7 +106,7 @@ def test_a_segment_longer_than_the_target_is_named_truly() -> None:
 @given(st.lists(st.sampled_from(["add", "accept", "new", "over", "lose"]), max_size=120))
 @settings(max_examples=200, deadline=None)
 def test_whatever_happens_numbers_only_grow_and_have_no_holes(steps: list[str]) -> None:
-    lane, number, named = Lane(), 10, {}
+    lane, number, named = Lane(LIMIT), 10, {}
     sequence = discontinuities = 0
     for step in steps:
         if step in ("add", "new"):
@@ -133,7 +137,7 @@ def piece(start_ms: int) -> Piece:
 
 def test_an_outbox_numbers_from_the_clock_and_marks_what_follows_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
-    first, second = Outbox(), Outbox()
+    first, second = Outbox(LIMIT), Outbox(LIMIT)
     first.pieces += [piece(0), piece(2000), piece(4000)]
     assert first.backlog_ms == 6000
     one = first.segment(b"one")
@@ -147,7 +151,7 @@ def test_an_outbox_numbers_from_the_clock_and_marks_what_follows_a_loss(monkeypa
 
 
 def test_an_outbox_that_is_cleared_holds_nothing_and_numbers_go_on() -> None:
-    outbox = Outbox()
+    outbox = Outbox(LIMIT)
     outbox.pieces += [piece(0), piece(2000)]
     made = outbox.segment(b"one")
     for lane in (outbox.primary, outbox.backup):
