@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from relay.database import ChannelRow
+from relay.egress.hls_address import upload_url
 from relay.egress.platforms import PLATFORMS
-from relay.errors import ProtocolError
+from relay.errors import DestinationError, ProtocolError
 from relay.protocol.rtmp.url import parse_rtmp_url
 
 NAME, KEY, PLATFORM_KEY = r"^[a-z0-9][a-z0-9_-]{0,62}$", r"^[A-Za-z0-9._~-]+$", r"^[\x21-\x7e]*$"
@@ -23,13 +24,24 @@ PlatformKey = Annotated[str, StringConstraints(max_length=1024, pattern=PLATFORM
 SlateName = Annotated[str, StringConstraints(pattern=SLATE), Field(description=PATTERNS[SLATE])]
 
 
-def _rtmp_url(value: str) -> str:
-    if value:
+def _url(value: str) -> str:
+    if value.lower().startswith("http"):
+        try:
+            upload_url(value, "", "index.m3u8")
+        except DestinationError as error:
+            raise ValueError(str(error)) from error
+    elif value:
         try:
             parse_rtmp_url(value)
         except ProtocolError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(f"{error}; or http:// or https:// for HLS") from error
     return value
+
+
+def _http_url(value: str) -> str:
+    if not value.lower().startswith("http"):
+        raise ValueError("a backup's URL begins with http:// or https://")
+    return _url(value)
 
 
 def _platform(value: str) -> str:
@@ -38,7 +50,8 @@ def _platform(value: str) -> str:
     return value
 
 
-Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_rtmp_url)]
+Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_url)]
+BackupUrl = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_http_url)]
 PlatformName = Annotated[str, AfterValidator(_platform)]
 
 
@@ -86,6 +99,7 @@ class FitOptions(Sent):
 
 EnsureAudio = Literal["auto", "on", "off"]
 OnChange = Literal["auto", "send", "reconnect", "transcode"]
+Method = Literal["PUT", "POST"]
 
 
 class NewDestination(Sent):
@@ -98,6 +112,8 @@ class NewDestination(Sent):
     fit: FitOptions | None = None
     ensure_audio: EnsureAudio = "auto"
     on_change: OnChange = "auto"
+    method: Method = "PUT"  # how HLS is uploaded
+    backup: bool | BackupUrl = False  # HLS only: the same to a second place, the platform's own or this URL
 
 
 class DestinationChange(Sent):
@@ -109,6 +125,8 @@ class DestinationChange(Sent):
     fit: FitOptions | None = None  # null: none any more
     ensure_audio: EnsureAudio | None = None
     on_change: OnChange | None = None
+    method: Method | None = None
+    backup: bool | BackupUrl | None = None
 
 
 class ArchiveOptions(Sent):
@@ -188,11 +206,14 @@ class TrackView(BaseModel):
 class DestinationView(BaseModel):
     name: str
     platform: str
+    kind: Literal["rtmp", "hls"]
     url: str
     hold: HoldOptions
     fit: FitOptions | None
     ensure_audio: EnsureAudio
     on_change: OnChange
+    method: Method
+    backup: bool
     state: Literal["idle", "connecting", "live", "retrying", "disabled"]
     last_error: str
     bytes_sent: int
