@@ -1,4 +1,4 @@
-"""Every query of the dashboards has an answer: Prometheus on the rules of deploy/, a relay, ffmpeg, and some trouble."""
+"""Every query of the dashboards has an answer: Prometheus and rules of deploy/, a relay, ffmpeg, and some trouble."""
 
 import asyncio
 import json

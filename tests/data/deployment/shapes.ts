@@ -1,20 +1,4 @@
-#!/usr/bin/env bash
-# Type-check the Grafana dashboards against Grafana's own schema (@grafana/schema), by hand where npm is there.
-#   scripts/dashboards
-# The versions are pinned here; both packages go to a folder of their own under the temp directory.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-schema=13.2.3 typescript=5.9.3
-command -v npm >/dev/null || { echo "dashboards: npm is needed, such as Debian's packages nodejs and npm" >&2; exit 1; }
-folder="${TMPDIR:-/tmp}/fieldrelay-dashboards-$(id -u)-$schema-$typescript"
-if [ ! -e "$folder/installed" ]; then
-    mkdir -p "$folder"
-    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$folder" \
-        "@grafana/schema@$schema" "typescript@$typescript"
-    touch "$folder/installed"
-fi
-
-cat >"$folder/shapes.ts" <<'TS'
+// Our dashboards as types of Grafana's own; scripts/deployment checks the files against them.
 import type { Dashboard, FieldConfigSource, Panel, RowPanel } from '@grafana/schema';
 import type * as Stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
 import type * as Series from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
@@ -47,14 +31,3 @@ interface Alerts {
 }
 export type Board = Plain<Omit<Dashboard, 'panels' | 'annotations'>>
   & { panels: (Ours | Plain<RowPanel>)[]; annotations: { list: Alerts[] } };
-TS
-files=()
-for board in deploy/grafana/dashboards/*.json; do
-    name=$(basename "$board" .json)
-    { echo "import type { Board } from './shapes'; export const $name: Board ="; cat "$board"; echo ";"; } \
-        >"$folder/$name.ts"
-    files+=("$folder/$name.ts")
-done
-"$folder/node_modules/.bin/tsc" --noEmit --strict --skipLibCheck --module esnext --moduleResolution bundler \
-    --target es2022 "${files[@]}"
-echo "dashboards: ${#files[@]} fit @grafana/schema $schema"
