@@ -27,6 +27,7 @@ class Prometheus:
         self.process: Process | None = None
 
     async def start(self) -> None:
+        """Start it and return once it has scraped the relay: what is counted from then on is seen to rise."""
         self._folder.mkdir()
         config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -45,6 +46,19 @@ class Prometheus:
             name="prometheus",
         )
         await wait_for_port(self.port, self.process, 60)
+        until = time.monotonic() + 60
+        while not (await asyncio.to_thread(self._is_ready) and await self.values("up == 1", instant=True)):
+            assert time.monotonic() < until, f"the relay is not scraped:\n{self.process.tail()}"
+            await asyncio.sleep(0.1)
+
+    def _is_ready(self) -> bool:
+        """It listens before it answers queries: until it has read its log it says 503."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=20) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
 
     async def ask(self, path: str, **parameters: object) -> Any:
         """What ``/api/v1/`` + ``path`` answers as its data. Raises AssertionError with Prometheus' words."""
