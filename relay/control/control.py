@@ -77,7 +77,7 @@ class Control:
 
     async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
         key = self._free_key(wanted.name, wanted.stream_key) or new_key()
-        options = {"archive": wanted.archive.model_dump()}
+        options = {"archive": wanted.archive.model_dump(), "expected": wanted.expected}
         self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations))
         log.info("channel created", channel=wanted.name)
 
@@ -89,7 +89,7 @@ class Control:
         return self._view(self._row(name))
 
     async def change_channel(self, name: str, change: models.ChannelChange) -> models.ChannelView:
-        """A new key of the caller's choosing, another list of destinations, or other archive options.
+        """A new key of the caller's choosing, another list of destinations, or other options.
 
         Raises NotFoundError, ConflictError or InvalidError, and changes nothing then.
         """
@@ -102,15 +102,21 @@ class Control:
             if destinations is not None:
                 await self._set_destinations(self._row(name), destinations)
             if change.archive is not None:
-                await self._set_archive(self._row(name), change.archive)
+                await self._set_options(self._row(name), archive=change.archive.model_dump())
+            if change.expected is not None:
+                await self._set_options(self._row(name), expected=change.expected)
         return self.channel(name)
 
-    async def _set_archive(self, row: ChannelRow, wanted: models.ArchiveOptions) -> None:
-        changed = replace(row, options={**row.options, "archive": wanted.model_dump()})
+    async def _set_options(self, row: ChannelRow, **wanted: object) -> None:
+        changed = replace(row, options={**row.options, **wanted})
         await self._database.channels.update(changed)
         self._rows[row.name] = changed
         self._configure_archive(changed)
-        log.info("archive options changed", channel=row.name, **wanted.model_dump())
+        log.info("channel options changed", channel=row.name, **wanted)
+
+    def is_expected(self, name: str) -> bool:
+        """Whether the channel is meant to be live now. Raises NotFoundError."""
+        return models.is_expected(self._row(name))
 
     async def delete_channel(self, name: str) -> None:
         """End the stream, forget keys and destinations; recordings stay. Raises NotFoundError."""
@@ -246,8 +252,12 @@ class Control:
                 changes.append(f"channel {wanted.name}: destinations changed")
                 row = self._row(wanted.name)
             if "archive" in wanted.model_fields_set and wanted.archive != models.archive_options(row):
-                await self._set_archive(row, wanted.archive)
+                await self._set_options(row, archive=wanted.archive.model_dump())
                 changes.append(f"channel {wanted.name}: archive options changed")
+                row = self._row(wanted.name)
+            if "expected" in wanted.model_fields_set and wanted.expected != models.is_expected(row):
+                await self._set_options(row, expected=wanted.expected)
+                changes.append(f"channel {wanted.name}: {'' if wanted.expected else 'no longer '}expected to be live")
         if prune:
             names = {wanted.name for wanted, _ in ready}
             for name in [name for name in self._rows if name not in names]:
@@ -307,6 +317,7 @@ class Control:
         return models.ChannelView(
             name=row.name,
             state=(stream.state if stream is not None else StreamState.OFFLINE).value,
+            expected=models.is_expected(row),
             stream_key=row.stream_key.reveal(),
             read_key=row.read_key.reveal(),
             publish_url=f"rtmp://{at}/live",

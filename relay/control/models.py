@@ -140,12 +140,14 @@ class ArchiveOptions(Sent):
 class NewChannel(Sent):
     name: Name
     stream_key: Key | None = None  # made when left out
+    expected: bool = False  # to be live: monitoring warns while it is not
     archive: ArchiveOptions = Field(default_factory=ArchiveOptions)
     destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
 
 
 class ChannelChange(Sent):
     stream_key: Key | None = None
+    expected: bool | None = None
     archive: ArchiveOptions | None = None
     destinations: list[NewDestination] | None = Field(default=None, max_length=50)
 
@@ -160,6 +162,11 @@ class Document(Sent):
 def archive_options(row: ChannelRow) -> ArchiveOptions:
     """A channel's archive options as stored, or the defaults."""
     return ArchiveOptions.model_validate(row.options.get("archive", {}))
+
+
+def is_expected(row: ChannelRow) -> bool:
+    """Whether the channel is meant to be live now."""
+    return row.options.get("expected") is True
 
 
 class PublisherView(BaseModel):
@@ -225,6 +232,7 @@ class DestinationView(BaseModel):
 class ChannelView(BaseModel):
     name: str
     state: Literal["offline", "live", "holding"]
+    expected: bool
     stream_key: str
     read_key: str
     publish_url: str
