@@ -11,7 +11,9 @@ from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models
 from relay.control.destinations import changed, config_of, options_of, prepared
+from relay.control.panel import Panels
 from relay.control.recordings import Recordings
+from relay.control.shares import Shares
 from relay.database import ChannelRow, Database, DestinationRow
 from relay.egress.base import DestinationStatus
 from relay.egress.manager import EgressManager
@@ -53,6 +55,8 @@ class Control:
         self._publish_host = publish_host
         self._playback_base = playback_base
         self.recordings = Recordings(database.recordings, archive)
+        self.panels = Panels(self.channel, hub, archive, database.recordings)
+        self.shares = Shares(database.shares, lambda: self._rows)
         self._rows: dict[str, ChannelRow] = {}
         self._changing = asyncio.Lock()
 
@@ -60,6 +64,7 @@ class Control:
         """Load every channel and let it run."""
         for row in await self._database.channels.all():
             self._set(row)
+        await self.shares.start()
 
     @property
     def channel_names(self) -> Sequence[str]:
@@ -121,6 +126,7 @@ class Control:
         self._row(name)
         await self._database.channels.delete(name)
         del self._rows[name]
+        self.shares.forget(name)
         self._admission.remove(name)
         self._hub.remove(name)
         self._egress.remove(name)
