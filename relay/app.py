@@ -77,6 +77,7 @@ class App:
             sign=self.database.cipher.sign,
             metrics=lambda: render(collector),
             problems=self.problems,
+            share_base=self._share_base,
         )
         self._started = False
 
@@ -129,6 +130,15 @@ class App:
         host, _ = split_address(self.settings.http.listen)
         scheme = "http" if self.settings.http.tls_certificate is None else "https"
         return f"{scheme}://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.web.port}"
+
+    def _share_base(self) -> tuple[str, bool]:
+        """What links to streamers' pages begin with, and whether only this machine can open them."""
+        http = self.settings.http
+        if http.public_url or self.web.share_port is None:
+            base = self._playback_base()
+            return base, not http.public_url and "//127.0.0.1:" in base
+        scheme = "http" if http.tls_certificate is None else "https"
+        return f"{scheme}://{self._publish_host()[0]}:{self.web.share_port}", False
 
     def banner(self, *, show_keys: bool) -> str:
         """What to do next, in a few readable lines."""

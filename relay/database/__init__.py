@@ -1,8 +1,8 @@
 """Durable state: channels, destinations, keys, recordings and segments, in SQLite or PostgreSQL.
 
-Floor 2, the only home of SQLAlchemy and alembic. ``engine`` runs every statement in one writer thread; ``channels``
-``recordings``, ``shares`` and ``webhooks`` are the sets of operations. Times are unix seconds (UTC, float); media times are milliseconds on
-the stream's timeline. Deliberately without knowledge of sockets, media or the object store.
+Floor 2, the only home of SQLAlchemy and alembic. ``engine`` runs every statement in one writer thread; ``channels``,
+``recordings``, ``shares`` and ``webhooks`` are the sets of operations. Times are unix seconds (UTC, float); media times
+are milliseconds on the stream's timeline. Deliberately without knowledge of sockets, media or the object store.
 """
 
 from relay.database.channels import ChannelRow, ChannelsRepo, DestinationRow

@@ -29,9 +29,7 @@ class SharesRepo:
     async def all(self) -> list[ShareRow]:
         """Every link, oldest first, expired ones too."""
         statement = sa.select(shares).order_by(shares.c.created_at, shares.c.id)
-        return await self._run(
-            lambda connection: [ShareRow(**row) for row in connection.execute(statement).mappings()]
-        )
+        return await self._run(lambda connection: [ShareRow(**row) for row in connection.execute(statement).mappings()])
 
     async def add(self, row: ShareRow) -> None:
         """Add a link. Raises NotFoundError when there is no such channel."""

@@ -45,6 +45,7 @@ HOMES = {
     "aiohttp": ("web/", "app.py", "outbound/http.py", "ingest/hls_", "egress/hls"),
     "aiohttp_pydantic": ("web/",),
     "jinja2": ("web/",),
+    "segno": ("web/",),
     "typer": ("cli/",),
     "cryptography": ("database/", "archive/signing.py"),
     "uvloop": ("app.py",),
