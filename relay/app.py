@@ -13,11 +13,13 @@ import uvloop
 from relay.archive import Archive
 from relay.config import Settings, split_address
 from relay.control import Control
+from relay.control.alerts import Alerts
 from relay.control.models import NewChannel
 from relay.database import Database
 from relay.database.crypto import make_once
 from relay.database.lock import owned
 from relay.egress.manager import EgressManager
+from relay.hooks.hooks import Hooks
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
 from relay.ingest.rtmp import RtmpIngest
@@ -47,6 +49,7 @@ class App:
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.egress = EgressManager(self.hub, settings)
         self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
+        self.hooks = Hooks(settings)
         self.control = Control(
             settings=settings,
             database=self.database,
@@ -54,11 +57,13 @@ class App:
             admission=self.admission,
             egress=self.egress,
             archive=self.archive,
+            hooks=self.hooks,
             publisher=self.ingest.publisher,
             health=self.ingest.health,
             publish_host=self._publish_host,
             playback_base=self._playback_base,
         )
+        self.alerts = Alerts(self.hooks, self.hub, self.archive, lambda: self.control.channel_names, self.egress.status)
         self.lag = LoopLag(loop)
         collector = RelayCollector(
             hub=self.hub,
@@ -93,6 +98,7 @@ class App:
         if self.archive is not None:
             self.archive.work()
         self.lag.start()
+        self.alerts.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -106,6 +112,8 @@ class App:
         await self.egress.close()
         if self.archive is not None:
             await self.archive.close(self.settings.limits.shutdown_s / 2)
+        self.alerts.stop()
+        await self.hooks.close()
         await self.web.close()
         self.lag.stop()
         await asyncio.to_thread(self.database.close)

@@ -120,6 +120,8 @@ def _link(view: models.ChannelView) -> tuple[str, str]:
     health = view.health
     if view.state == "offline" or health.quality == "unknown":
         return "Nothing to measure yet" if view.state == "offline" else "Measuring…", ""
+    if view.state == "holding":
+        return "Nothing arrives from your phone", ""
     name = {"good": "Good", "fair": "Fair", "poor": "Poor"}[health.quality]
     late = f", {health.lag_s:.0f} s late" if health.lag_s >= 1 else ""
     stalls = "" if not health.stalls else f", {health.stalls} stall{'s' if health.stalls > 1 else ''} in a minute"
@@ -136,7 +138,7 @@ def _place(place: models.DestinationView, channel: str) -> tuple[str, Tone, str]
     if place.state == "connecting":
         return label, "warn", "Connecting…"
     if place.state == "retrying":
-        why = place.last_error
+        why = place.last_error[:1].upper() + place.last_error[1:]
         why = why if len(why) <= ERROR_LETTERS else f"{why[: ERROR_LETTERS - 1]}…"
         return label, "bad", f"Does not get through, trying again. {why}".strip()
     return label, "idle", "Switched off" if place.state == "disabled" else "Starts when you are live"

@@ -23,6 +23,7 @@ from relay.web.playback import Links, Playback
 from relay.web.routes import DEADLINE_S, Handler, Route, openapi
 from relay.web.shares import ShareApi
 from relay.web.streamer import StreamerPages
+from relay.web.webhooks import WebhookApi
 
 log = structlog.get_logger("relay.web")
 
@@ -82,6 +83,7 @@ class WebServer:
         self.routes = [
             *Api(control).routes(),
             *ShareApi(control, share_base).routes(),
+            *WebhookApi(control).routes(),
             *Downloads(archive).routes(),
             *self._playback.routes(),
             Route(
