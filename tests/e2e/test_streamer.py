@@ -15,7 +15,7 @@ from tests.support import clips
 from tests.support.browser import Page, browsing
 from tests.support.process import Process, Processes, free_port
 from tests.support.relay import ApiError, Relay
-from tests.support.sink import Sink
+from tests.support.sink import Behaviour, Sink
 
 FIRST_LOAD_BYTES = 30 * 1024
 UPDATES_BYTES_A_SECOND = 1024
@@ -110,9 +110,17 @@ async def test_the_page_sets_up_a_phone_and_says_how_it_goes(
     relay: Relay, processes: Processes, tmp_path: Path
 ) -> None:
     channel = await relay.add_channel("talk")
-    async with Sink() as sink, Counting(relay.http_port) as wire, browsing(processes, tmp_path) as page:
+    evil = "<img src=x onerror=document.title='broken'><script>alert(1)</script>"
+    refusing = Behaviour(refuse=lambda app, name: evil)
+    async with (
+        Sink() as sink,
+        Sink(refusing) as other,
+        Counting(relay.http_port) as wire,
+        browsing(processes, tmp_path) as page,
+    ):
         await relay.add_destination("talk", "good", f"rtmp://127.0.0.1:{sink.port}/app", "k-1234567890")
         await relay.add_destination("talk", "dead", f"rtmp://127.0.0.1:{free_port()}/app", "k-0987654321")
+        await relay.add_destination("talk", "evil", f"rtmp://127.0.0.1:{other.port}/app", "k-5555567890")
         url, number = await share(relay, port=wire.port)
         await phone(page)
         await page.open(url)
@@ -147,6 +155,9 @@ async def test_the_page_sets_up_a_phone_and_says_how_it_goes(
         await page.until("document.getElementById('head').innerText === 'You are live'")
         await page.until("document.querySelector('[data-key=good] span').innerText === 'Live'")
         await page.until("document.querySelector('[data-key=dead]').className === 'bad'")
+        await page.until("document.querySelector('[data-key=evil]').innerText.includes('<img src=x onerror=')")
+        assert await page.ask("document.images.length") == 3  # the QR codes
+        assert await page.ask("document.title") == "talk: You are live"
         await page.until("/[1-9] of it safe/.test(document.getElementById('safe').innerText)", 60)
         await page.picture(tmp_path / "live.png")
         began, before = time.monotonic(), wire.received
