@@ -71,6 +71,7 @@ class App:
             admission=self.admission,
             egress=self.egress,
             archive=self.archive,
+            hooks=self.hooks,
             lag=self.lag,
             channels=lambda: self.control.channel_names,
         )
