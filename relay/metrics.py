@@ -58,7 +58,7 @@ class LoopLag:
 
 
 class RelayCollector(Collector):
-    """Reads hub, doors and archive at scrape. Label values are names of channels and destinations and ids of webhooks only."""
+    """Reads hub, doors and archive at scrape. Label values are configured names, and ids of webhooks, only."""
 
     def __init__(
         self,
