@@ -143,11 +143,14 @@ class App:
     def _share_base(self) -> tuple[str, bool]:
         """What links to streamers' pages begin with, and whether only this machine can open them."""
         http = self.settings.http
-        if http.public_url or self.web.share_port is None:
-            base = self._playback_base()
-            return base, not http.public_url and "//127.0.0.1:" in base
+        if http.public_url:
+            return self._playback_base(), False
+        listens, port = (http.share_listen, self.web.share_port) if http.share_listen else (http.listen, self.web.port)
+        host, _ = split_address(listens)
+        is_local = host in ("localhost", "::1") or host.startswith("127.")
+        named = host if is_local else self._publish_host()[0]
         scheme = "http" if http.tls_certificate is None else "https"
-        return f"{scheme}://{self._publish_host()[0]}:{self.web.share_port}", False
+        return f"{scheme}://{f'[{named}]' if ':' in named else named}:{port}", is_local
 
     def banner(self, *, show_keys: bool) -> str:
         """What to do next, in a few readable lines."""

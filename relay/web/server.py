@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -79,6 +80,7 @@ class WebServer:
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._share_listener: asyncio.Server | None = None
+        self._strangers: list[web.RequestHandler] = []  # of the share listener, open or about to be
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         self.routes = [
             *Api(control).routes(),
@@ -140,20 +142,22 @@ class WebServer:
             auto_decompress=False,
         )
         await self._runner.setup()
-        self._listener = await self._listen("listen", http.listen, tls)
+        self._listener = await self._listen("listen", http.listen, self._connect, tls)
         if http.share_listen:
-            self._share_listener = await self._listen("share_listen", http.share_listen, tls)
+            self._share_listener = await self._listen("share_listen", http.share_listen, self._connect_shared, tls)
             if self.share_port == self.port:
                 raise ConfigError("http.share_listen must have another port than http.listen, on whatever address")
 
-    async def _listen(self, setting: str, address: str, tls: ssl.SSLContext | None) -> asyncio.Server:
+    async def _listen(
+        self, setting: str, address: str, connect: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
+    ) -> asyncio.Server:
         """Raises ConfigError naming the ``setting`` of section http."""
         host, port = split_address(address)
         deadline_s = None if tls is None else self._settings.limits.http_deadline_s
         loop = asyncio.get_running_loop()
         try:
             return await loop.create_server(
-                self._connect, host, port, ssl=tls, ssl_handshake_timeout=deadline_s, reuse_address=True
+                connect, host, port, ssl=tls, ssl_handshake_timeout=deadline_s, reuse_address=True
             )
         except OSError as error:
             raise ConfigError(
@@ -161,7 +165,16 @@ class WebServer:
                 f"set RELAY_HTTP__{setting.upper()} (or http.{setting} in the settings file) to a free address"
             ) from error
 
-    def _connect(self) -> asyncio.BaseProtocol:
+    def _connect_shared(self) -> asyncio.BaseProtocol:
+        """A stranger's connection, if there are not too many of these already."""
+        self._strangers = [other for other in self._strangers if other.transport is not None or other in self._silent]
+        if len(self._strangers) >= self._settings.limits.connections:
+            return _Refusal()
+        handler = self._connect()
+        self._strangers.append(handler)
+        return handler
+
+    def _connect(self) -> web.RequestHandler:
         """A connection's protocol; closed when its first request does not come in time."""
         assert self._runner is not None
         assert self._runner.server is not None
@@ -278,6 +291,13 @@ def _is_loopback(host: str) -> bool:
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
     body = {"error": {"code": code, "message": message}}
     return web.Response(text=json.dumps(body), status=status, content_type="application/json", headers=headers)
+
+
+class _Refusal(asyncio.Protocol):
+    """A connection that ends as it begins."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 class _Quiet:

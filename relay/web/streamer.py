@@ -15,6 +15,7 @@ from aiohttp import web
 from relay.control import Control
 from relay.control.panel import Panel
 from relay.control.shares import Shares
+from relay.database import ShareRow
 from relay.errors import NotFoundError, RelayError
 from relay.web.phone import qr_svg, setup_of
 
@@ -48,13 +49,13 @@ class Throttle:
             self._wrong = {key: times for key, times in self._wrong.items() if now - times[-1] < WINDOW_S}
         if address not in self._wrong and len(self._wrong) >= MOST_ADDRESSES:
             return True
-        times = self._wrong.setdefault(address, deque(maxlen=self._most + 1))
+        times = self._wrong.setdefault(address, deque(maxlen=self._most))
+        if len(times) == self._most and now - times[0] < WINDOW_S:
+            return True
         times.append(now)
-        is_too_many = len(times) > self._most and now - times[0] < WINDOW_S
-        if is_too_many:
-            log.warning("too many wrong links to a streamer's page", address=address)
-            times.popleft()  # said once in a while, not each time
-        return is_too_many
+        if len(times) == self._most and now - times[0] < WINDOW_S:
+            log.warning("many wrong links to streamers' pages: refused for a minute", address=address)
+        return False
 
 
 class StreamerPages:
@@ -78,17 +79,17 @@ class StreamerPages:
         app.router.add_get("/s/assets/{file}", self.asset)
         app.router.add_get("/s/{token}", self.page)
         app.router.add_get("/s/{token}/state", self.state)
-        app.router.add_get("/s/{token}/events", self.events)
+        app.router.add_get("/s/{token}/events", self.events, allow_head=False)
         app.router.add_get("/s/{token}/qr/{kind}.svg", self.code)
         app.on_shutdown.append(self._shut_down)
 
     async def _shut_down(self, _: web.Application) -> None:
         self._closing.set()
 
-    def _channel(self, request: web.Request) -> str:
-        """The channel the request's link opens. Raises NotFoundError or HTTPTooManyRequests."""
+    def _share(self, request: web.Request) -> ShareRow:
+        """The link the request came by. Raises NotFoundError or HTTPTooManyRequests."""
         try:
-            return self._shares.open(request.match_info["token"]).channel
+            return self._shares.open(request.match_info["token"])
         except NotFoundError:
             if self._throttle.wrong(self._address(request)):
                 raise web.HTTPTooManyRequests from None
@@ -111,7 +112,7 @@ class StreamerPages:
     async def page(self, request: web.Request) -> web.Response:
         """The page as it is now; a wrong link gets words for people instead of JSON."""
         try:
-            name = self._channel(request)
+            name = self._share(request).channel
             panel = await self._control.panels.look(name)
             setup = setup_of(self._control.channel(name))
         except (NotFoundError, web.HTTPTooManyRequests) as error:
@@ -136,20 +137,19 @@ class StreamerPages:
 
     async def code(self, request: web.Request) -> web.Response:
         """A QR code for setting up another phone."""
-        text = setup_of(self._control.channel(self._channel(request))).text(request.match_info["kind"])
+        text = setup_of(self._control.channel(self._share(request).channel)).text(request.match_info["kind"])
         if text is None:
             raise NotFoundError("there is nothing here")
         return web.Response(body=qr_svg(text), content_type="image/svg+xml", headers=_PRIVATE)
 
     async def state(self, request: web.Request) -> web.Response:
         """All of the panel, for pages that have to ask for it."""
-        panel = await self._control.panels.look(self._channel(request))
+        panel = await self._control.panels.look(self._share(request).channel)
         return web.Response(text=_json(panel.model_dump()), content_type="application/json", headers=_PRIVATE)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """The panel, then every two seconds what has changed of it, until the link closes."""
-        share = self._shares.open(request.match_info["token"]) if self._channel(request) else None
-        assert share is not None
+        share = self._share(request)
         if self._pages[share.id] >= PAGES_PER_LINK:
             raise web.HTTPServiceUnavailable
         response = web.StreamResponse(

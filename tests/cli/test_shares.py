@@ -28,7 +28,7 @@ async def test_a_link_is_made_listed_and_taken_back(tmp_path: Path) -> None:
 
 
 async def test_where_phones_can_reach_it_there_is_no_note(tmp_path: Path) -> None:
-    http = {"listen": "127.0.0.1:0", "share_listen": "127.0.0.1:0"}
+    http = {"listen": "127.0.0.1:0", "share_listen": "0.0.0.0:0"}
     async with running_app(tmp_path, http=http) as app:
         code, out, _ = await relay("channel", "share", "demo", "--json", data=tmp_path, port=app.web.port)
         made = json.loads(out)

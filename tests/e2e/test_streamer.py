@@ -233,7 +233,7 @@ async def test_a_page_that_gets_no_events_asks_and_a_restart_is_survived(
 
 async def test_phones_reach_the_pages_and_nothing_else(start_relay: Start) -> None:
     port = free_port()
-    relay = await start_relay(HTTP__SHARE_LISTEN=f"127.0.0.1:{port}")
+    relay = await start_relay(HTTP__SHARE_LISTEN=f"0.0.0.0:{port}")
     await relay.add_channel("talk")
     made = await relay.api("POST", "/channels/talk/shares", {})
     assert made["url"].startswith(f"http://127.0.0.1:{port}/s/")
