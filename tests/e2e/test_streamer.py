@@ -76,6 +76,12 @@ async def phone(page: Page, *, dark: bool = False, script: bool = True) -> None:
     await page.call("Emulation.setScriptExecutionDisabled", value=not script)
 
 
+async def hide(page: Page, hidden: bool) -> None:
+    """What the page is told when another app comes to the front, or goes."""
+    told = f"Object.defineProperty(document, 'hidden', {{value: {str(hidden).lower()}, configurable: true}});"
+    await page.ask(f"{told} document.dispatchEvent(new Event('visibilitychange'))")
+
+
 async def text(page: Page, node: str) -> str:
     found: str = await page.ask(f"document.getElementById('{node}').innerText")
     return found
@@ -164,6 +170,13 @@ async def test_the_page_sets_up_a_phone_and_says_how_it_goes(
         await asyncio.sleep(10)
         rate = (wire.received - before) / (time.monotonic() - began)
         assert 0 < rate <= UPDATES_BYTES_A_SECOND, rate
+
+        await hide(page, True)
+        await asyncio.sleep(2)
+        before = wire.received
+        await asyncio.sleep(5)
+        assert wire.received == before, "behind another app the page uses the link"
+        await hide(page, False)
 
         film.kill()
         await page.until("document.getElementById('head').innerText === 'Link lost'")
