@@ -13,11 +13,13 @@ import uvloop
 from relay.archive import Archive
 from relay.config import Settings, split_address
 from relay.control import Control
+from relay.control.alerts import Alerts
 from relay.control.models import NewChannel
 from relay.database import Database
 from relay.database.crypto import make_once
 from relay.database.lock import owned
 from relay.egress.manager import EgressManager
+from relay.hooks.hooks import Hooks
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
 from relay.ingest.rtmp import RtmpIngest
@@ -47,6 +49,7 @@ class App:
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.egress = EgressManager(self.hub, settings)
         self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
+        self.hooks = Hooks(settings)
         self.control = Control(
             settings=settings,
             database=self.database,
@@ -54,11 +57,13 @@ class App:
             admission=self.admission,
             egress=self.egress,
             archive=self.archive,
+            hooks=self.hooks,
             publisher=self.ingest.publisher,
             health=self.ingest.health,
             publish_host=self._publish_host,
             playback_base=self._playback_base,
         )
+        self.alerts = Alerts(self.hooks, self.hub, self.archive, lambda: self.control.channel_names, self.egress.status)
         self.lag = LoopLag(loop)
         collector = RelayCollector(
             hub=self.hub,
@@ -66,6 +71,7 @@ class App:
             admission=self.admission,
             egress=self.egress,
             archive=self.archive,
+            hooks=self.hooks,
             lag=self.lag,
             channels=lambda: self.control.channel_names,
             expected=lambda name: self.control.is_expected(name),
@@ -79,6 +85,7 @@ class App:
             sign=self.database.cipher.sign,
             metrics=lambda: render(collector),
             problems=self.problems,
+            share_base=self._share_base,
         )
         self._started = False
 
@@ -94,6 +101,7 @@ class App:
         if self.archive is not None:
             self.archive.work()
         self.lag.start()
+        self.alerts.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -107,6 +115,8 @@ class App:
         await self.egress.close()
         if self.archive is not None:
             await self.archive.close(self.settings.limits.shutdown_s / 2)
+        self.alerts.stop()
+        await self.hooks.close()
         await self.web.close()
         self.lag.stop()
         await asyncio.to_thread(self.database.close)
@@ -131,6 +141,18 @@ class App:
         host, _ = split_address(self.settings.http.listen)
         scheme = "http" if self.settings.http.tls_certificate is None else "https"
         return f"{scheme}://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.web.port}"
+
+    def _share_base(self) -> tuple[str, bool]:
+        """What links to streamers' pages begin with, and whether only this machine can open them."""
+        http = self.settings.http
+        if http.public_url:
+            return self._playback_base(), False
+        listens, port = (http.share_listen, self.web.share_port) if http.share_listen else (http.listen, self.web.port)
+        host, _ = split_address(listens)
+        is_local = host in ("localhost", "::1") or host.startswith("127.")
+        named = host if is_local else self._publish_host()[0]
+        scheme = "http" if http.tls_certificate is None else "https"
+        return f"{scheme}://{f'[{named}]' if ':' in named else named}:{port}", is_local
 
     def banner(self, *, show_keys: bool) -> str:
         """What to do next, in a few readable lines."""

@@ -53,6 +53,14 @@ class HttpSettings(Section):
     behind_proxy: bool = False
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    share_listen: str = ""  # where phones reach streamers' pages (/s/), and nothing else; empty: only with the rest
+
+    @field_validator("share_listen")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
 
 
 class ArchiveSettings(Section):

@@ -20,6 +20,7 @@ from relay.archive import Archive
 from relay.archive.stats import Durations
 from relay.egress.base import DestinationState
 from relay.egress.manager import EgressManager
+from relay.hooks.hooks import Hooks
 from relay.hub import Hub, Stream, StreamState
 from relay.ingest.admission import Admission
 from relay.ingest.rtmp import RtmpIngest
@@ -57,7 +58,7 @@ class LoopLag:
 
 
 class RelayCollector(Collector):
-    """Reads hub, doors and archive at scrape. Label values are configured channel and destination names only."""
+    """Reads hub, doors and archive at scrape. Label values are configured names, and ids of webhooks, only."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class RelayCollector(Collector):
         admission: Admission,
         egress: EgressManager,
         archive: Archive | None,
+        hooks: Hooks,
         lag: LoopLag,
         channels: Callable[[], Iterable[str]],
         expected: Callable[[str], bool],
@@ -77,6 +79,7 @@ class RelayCollector(Collector):
         self._admission = admission
         self._egress = egress
         self._archive = archive
+        self._hooks = hooks
         self._lag = lag
         self._channels = channels
         self._expected = expected
@@ -89,6 +92,7 @@ class RelayCollector(Collector):
         yield from self._about_destinations(names)
         if self._archive is not None:
             yield from self._about_archive(self._archive)
+        yield from self._about_webhooks()
         yield self._lag.family()
         build = GaugeMetricFamily("relay_build_info", "The running build; always 1", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
@@ -237,6 +241,21 @@ class RelayCollector(Collector):
                 add_counts(attempts, at, status.outcomes)
                 add_counts(dropped, at, status.dropped_packets)
         yield from (up, enabled, sent, attempts, dropped, backlog, unsuited, cpu, failures, children)
+
+    def _about_webhooks(self) -> Iterator[Metric]:
+        events = CounterMetricFamily(
+            "relay_webhook_events", "Events told to a webhook, or given up", labels=["webhook", "outcome"]
+        )
+        failures = CounterMetricFamily(
+            "relay_webhook_failures", "Attempts at a webhook that failed", labels=["webhook"]
+        )
+        waiting = GaugeMetricFamily("relay_webhook_waiting", "Events not told yet", labels=["webhook"])
+        for name, (stats, many) in self._hooks.stats().items():
+            events.add_metric([name, "delivered"], stats.delivered)
+            events.add_metric([name, "dropped"], stats.dropped)
+            failures.add_metric([name], stats.failures)
+            waiting.add_metric([name], many)
+        yield from (events, failures, waiting)
 
     def _about_archive(self, archive: Archive) -> Iterator[Metric]:
         stats = archive.stats

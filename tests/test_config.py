@@ -100,3 +100,11 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
     assert split_address(text) == address
     with pytest.raises(ValueError, match="HOST:PORT"):
         split_address("nonsense")
+
+
+def test_where_streamers_pages_are_is_an_address_or_nothing(tmp_path: Path) -> None:
+    assert Settings().http.share_listen == ""
+    file = tmp_path / "relay.toml"
+    file.write_text('[http]\nshare_listen = "8082"\n', "utf-8")
+    with pytest.raises(ConfigError, match=r"http\.share_listen"):
+        load_settings(file)

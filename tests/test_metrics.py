@@ -5,11 +5,14 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from relay.control.webhooks import NewWebhook
 from relay.metrics import LAG_BOUNDS_S, LoopLag
+from tests.hooks.receiver import Receiver
 from tests.support.app import browsing, running_app
 from tests.support.clips import H264, make
 from tests.support.publisher import Publisher, Refused
 
+SECRET = "a-secret-of-the-test-1234"
 PROMISED = {
     "relay_channel_live": {"channel"},
     "relay_channel_holding": {"channel"},
@@ -115,3 +118,18 @@ async def test_loop_lag_counts_every_sample_once() -> None:
     assert 1 <= count <= 4
     assert samples["relay_event_loop_lag_seconds_bucket", "+Inf"] == count
     assert len(samples) == len(LAG_BOUNDS_S) + 3
+
+
+async def test_webhooks_are_counted_by_their_ids(tmp_path: Path) -> None:
+    async with Receiver(SECRET) as receiver, running_app(tmp_path) as app, browsing(app) as browser:
+        made = await app.control.webhooks.add(NewWebhook(url=receiver.url, secret=SECRET))
+        app.hooks.tell("archive.safe")
+        await receiver.names(1)
+        until = asyncio.get_running_loop().time() + 10
+        wanted = f'relay_webhook_events_total{{outcome="delivered",webhook="{made.id}"}} 1.0'
+        while wanted not in (text := (await browser.ask("GET", "/metrics"))[1]):
+            assert asyncio.get_running_loop().time() < until, text
+            await asyncio.sleep(0.05)
+        assert f'relay_webhook_waiting{{webhook="{made.id}"}} 0.0' in text
+        assert SECRET not in text
+        assert str(receiver.port) not in text

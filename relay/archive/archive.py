@@ -181,6 +181,15 @@ class Archive:
         recorder = self._recorders.get(channel)
         return recorder.recording if recorder is not None else None
 
+    def kept_s(self, channel: str) -> float:
+        """Up to where the running recording of ``channel`` reaches, in seconds, gaps included; 0 without one."""
+        recorder = self._recorders.get(channel)
+        return 0.0 if recorder is None else (recorder.kept_until_ms or 0) / 1000
+
+    def on_gap(self, told: Callable[[str, str, GapRow], None]) -> None:
+        """Whom to tell of missing time once it is written down: channel, recording, gap."""
+        self._lines.gap_written = told
+
     def is_paused(self, channel: str) -> bool:
         """Whether ``channel`` is live and nothing of it is recorded now, for want of space."""
         recorder = self._recorders.get(channel)

@@ -60,6 +60,7 @@ class Lines:
         self._packager = ThreadPoolExecutor(1, thread_name_prefix="packager")
         self._lines: dict[str, _Line] = {}
         self.completed: Callable[[Recording], None] = lambda _: None
+        self.gap_written: Callable[[str, str, GapRow], None] = lambda channel, recording, gap: None
         self.catalog_error = ""
         self.closing = False
         self._begun = asyncio.Event()
@@ -216,6 +217,7 @@ class Lines:
         self._stats.gaps[gap.reason] += 1
         self._stats.gap_s[gap.reason] += gap.length_ms / 1000
         await self.insist(lambda: self._catalog.add_gap(recording.id, gap))
+        self.gap_written(recording.channel, recording.id, gap)
 
     def upload(
         self, recording: Recording, file: PackagedFile, segment: SegmentRow | None, closed_at: float = 0.0

@@ -14,6 +14,8 @@ from relay.cli.destinations import destination_app
 from relay.cli.evidence import catalog_app, evidence_key, verify_command
 from relay.cli.recordings import recording_app
 from relay.cli.shared import Chosen, ConfigFile, Json, add, out, plain
+from relay.cli.shares import channel_share, channel_shares, channel_unshare
+from relay.cli.webhooks import webhook_app
 from relay.config import load_settings
 from relay.errors import InvalidError, RelayError
 
@@ -22,8 +24,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+channel_app.command("share")(channel_share)
+channel_app.command("shares")(channel_shares)
+channel_app.command("unshare")(channel_unshare)
 app.add_typer(channel_app, name="channel")
 app.add_typer(destination_app, name="destination")
+app.add_typer(webhook_app, name="webhook")
 app.add_typer(recording_app, name="recording")
 app.add_typer(catalog_app, name="catalog")
 app.command("verify")(verify_command)

@@ -11,11 +11,15 @@ from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models
 from relay.control.destinations import changed, config_of, options_of, prepared
+from relay.control.panel import Panels
 from relay.control.recordings import Recordings
+from relay.control.shares import Shares
+from relay.control.webhooks import Webhooks
 from relay.database import ChannelRow, Database, DestinationRow
 from relay.egress.base import DestinationStatus
 from relay.egress.manager import EgressManager
 from relay.errors import ConflictError, InvalidError, NotFoundError
+from relay.hooks.hooks import Hooks
 from relay.hub import Hub, Stream, StreamState
 from relay.ingest.admission import Admission
 from relay.ingest.base import PublisherInfo
@@ -37,6 +41,7 @@ class Control:
         admission: Admission,
         egress: EgressManager,
         archive: Archive | None,
+        hooks: Hooks,
         publisher: Callable[[str], PublisherInfo | None],
         health: Callable[[str], Health],
         publish_host: Callable[[], tuple[str, int]],
@@ -53,6 +58,9 @@ class Control:
         self._publish_host = publish_host
         self._playback_base = playback_base
         self.recordings = Recordings(database.recordings, archive)
+        self.panels = Panels(self.channel, hub, archive, database.recordings)
+        self.shares = Shares(database.shares, lambda: self._rows)
+        self.webhooks = Webhooks(database.webhooks, hooks, lambda: self._rows)
         self._rows: dict[str, ChannelRow] = {}
         self._changing = asyncio.Lock()
 
@@ -60,6 +68,8 @@ class Control:
         """Load every channel and let it run."""
         for row in await self._database.channels.all():
             self._set(row)
+        await self.shares.start()
+        await self.webhooks.start()
 
     @property
     def channel_names(self) -> Sequence[str]:
@@ -130,6 +140,8 @@ class Control:
         self._admission.remove(name)
         self._hub.remove(name)
         self._egress.remove(name)
+        self.shares.forget(name)
+        self.webhooks.forget(name)
         if self._archive is not None:
             self._archive.set_policy(name, None)
         log.info("channel deleted", channel=name)

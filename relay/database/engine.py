@@ -16,6 +16,8 @@ from relay.database.channels import ChannelsRepo
 from relay.database.crypto import Cipher
 from relay.database.recordings import RecordingsRepo
 from relay.database.schema import VERSION, metadata
+from relay.database.shares import SharesRepo
+from relay.database.webhooks import WebhooksRepo
 from relay.errors import ConfigError, RelayError
 from relay.files import make_directory
 
@@ -25,7 +27,7 @@ _MOST_TOGETHER = 200
 
 
 class Database:
-    """Opens (and migrates) the database of ``settings``; ``channels`` and ``recordings`` are its operations.
+    """Opens (and migrates) the database of ``settings``; its repositories are its operations.
 
     ``run`` executes work in the writer thread, in the order given; what is queued at the same time shares one
     commit, so that durability costs one fsync, not one per call. A call cancelled before its turn does not
@@ -38,6 +40,8 @@ class Database:
         self.cipher = Cipher(settings.data_dir / "secret.key")
         self.channels = ChannelsRepo(self.run, self.cipher)
         self.recordings = RecordingsRepo(self.run)
+        self.shares = SharesRepo(self.run)
+        self.webhooks = WebhooksRepo(self.run, self.cipher)
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False

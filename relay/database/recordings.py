@@ -235,6 +235,19 @@ class RecordingsRepo:
 
         return await self._run(work)
 
+    async def progress(self, recording: str) -> tuple[float, float, int, float]:
+        """Seconds packaged, seconds of these in the store, gaps, and seconds of these."""
+        duration, stored = segments.c.duration_s, sa.case((segments.c.stored, segments.c.duration_s), else_=0.0)
+        media = sa.select(sa.func.sum(duration), sa.func.sum(stored)).where(segments.c.recording == recording)
+        lost = sa.select(sa.func.count(), sa.func.sum(gaps.c.length_ms)).where(gaps.c.recording == recording)
+
+        def work(connection: sa.Connection) -> tuple[float, float, int, float]:
+            packaged, safe = connection.execute(media).one()
+            many, gap_ms = connection.execute(lost).one()
+            return float(packaged or 0), float(safe or 0), int(many), float(gap_ms or 0) / 1000
+
+        return await self._run(work)
+
     async def delete(self, recording: str) -> None:
         """Forget a recording, its segments and gaps."""
         await self._run(

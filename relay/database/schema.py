@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0004"  # of the migration that makes this schema
+VERSION = "0005"  # of the migration that makes this schema
 metadata = sa.MetaData()
 
 channels = sa.Table(
@@ -69,4 +69,25 @@ gaps = sa.Table(
     sa.Column("start_ms", sa.BigInteger, primary_key=True),
     sa.Column("length_ms", sa.BigInteger, nullable=False),
     sa.Column("reason", sa.String(64), nullable=False),
+)
+
+shares = sa.Table(
+    "shares",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("channel", sa.String(63), sa.ForeignKey("channels.name", ondelete="CASCADE"), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),  # of the token, which is kept nowhere
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("channel", sa.String(63), sa.ForeignKey("channels.name", ondelete="CASCADE"), nullable=True),  # NULL: all
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("url", sa.LargeBinary, nullable=False),  # encrypted: many services' URLs are all it takes to write there
+    sa.Column("secret", sa.LargeBinary, nullable=False),  # encrypted
+    sa.Column("events", sa.JSON, nullable=False),  # names; none: every event
 )

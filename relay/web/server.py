@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -20,6 +22,9 @@ from relay.web.console import Console
 from relay.web.export import Downloads
 from relay.web.playback import Links, Playback
 from relay.web.routes import DEADLINE_S, Handler, Route, openapi
+from relay.web.shares import ShareApi
+from relay.web.streamer import StreamerPages
+from relay.web.webhooks import WebhookApi
 
 log = structlog.get_logger("relay.web")
 
@@ -36,6 +41,8 @@ _WORDS = {
     408: "the request came too slowly",
     413: "the request is too long",
     415: "send the request uncompressed",
+    429: "too many wrong links from your network; wait a minute",
+    503: "too many pages of this link are open",
 }
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
@@ -46,7 +53,8 @@ _HEADERS = {
 
 
 class WebServer:
-    """One aiohttp application. ``metrics`` renders the exposition, ``problems`` says why the relay is not ready."""
+    """One aiohttp application. ``metrics`` renders the exposition, ``problems`` says why the relay is not ready,
+    ``share_base`` what links to streamers' pages begin with, and whether only this machine can open them."""
 
     def __init__(
         self,
@@ -58,6 +66,7 @@ class WebServer:
         sign: Callable[[str], str],
         metrics: Callable[[], tuple[bytes, str]],
         problems: Callable[[], list[str]],
+        share_base: Callable[[], tuple[str, bool]],
     ) -> None:
         self._settings = settings
         self._token = token
@@ -70,9 +79,13 @@ class WebServer:
         self._playback = Playback(control, archive, self._links)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
+        self._share_listener: asyncio.Server | None = None
+        self._strangers: list[web.RequestHandler] = []  # of the share listener, open or about to be
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         self.routes = [
             *Api(control).routes(),
+            *ShareApi(control, share_base).routes(),
+            *WebhookApi(control).routes(),
             *Downloads(archive).routes(),
             *self._playback.routes(),
             Route(
@@ -102,12 +115,17 @@ class WebServer:
                 route.method, route.path, route.handler if route.public else self._closed(route.handler)
             )
         self._console.register(self.app)
+        StreamerPages(
+            control,
+            failures_per_minute=settings.limits.auth_failures_per_minute,
+            behind_proxy=settings.http.behind_proxy,
+        ).register(self.app)
         self.app.router.add_static("/static", STATIC)
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the address is taken."""
         http = self._settings.http
-        host, port = split_address(http.listen)
+        host, _ = split_address(http.listen)
         if http.tls_certificate is None and not http.behind_proxy and not _is_loopback(host):
             raise ConfigError(
                 f"http.listen {http.listen} can be reached from outside, in the clear; give http.tls_certificate and "
@@ -124,23 +142,39 @@ class WebServer:
             auto_decompress=False,
         )
         await self._runner.setup()
-        deadline_s = self._settings.limits.http_deadline_s
+        self._listener = await self._listen("listen", http.listen, self._connect, tls)
+        if http.share_listen:
+            self._share_listener = await self._listen("share_listen", http.share_listen, self._connect_shared, tls)
+            if self.share_port == self.port:
+                raise ConfigError("http.share_listen must have another port than http.listen, on whatever address")
+
+    async def _listen(
+        self, setting: str, address: str, connect: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
+    ) -> asyncio.Server:
+        """Raises ConfigError naming the ``setting`` of section http."""
+        host, port = split_address(address)
+        deadline_s = None if tls is None else self._settings.limits.http_deadline_s
+        loop = asyncio.get_running_loop()
         try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                self._connect,
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=None if tls is None else deadline_s,
-                reuse_address=True,
+            return await loop.create_server(
+                connect, host, port, ssl=tls, ssl_handshake_timeout=deadline_s, reuse_address=True
             )
         except OSError as error:
             raise ConfigError(
-                f"cannot listen for HTTP on {self._settings.http.listen}: {error.strerror or error}; "
-                "set RELAY_HTTP__LISTEN (or http.listen in the settings file) to a free address"
+                f"cannot listen for HTTP on {address}: {error.strerror or error}; "
+                f"set RELAY_HTTP__{setting.upper()} (or http.{setting} in the settings file) to a free address"
             ) from error
 
-    def _connect(self) -> asyncio.BaseProtocol:
+    def _connect_shared(self) -> asyncio.BaseProtocol:
+        """A stranger's connection, if there are not too many of these already."""
+        self._strangers = [other for other in self._strangers if other.transport is not None or other in self._silent]
+        if len(self._strangers) >= self._settings.limits.connections:
+            return _Refusal()
+        handler = self._connect()
+        self._strangers.append(handler)
+        return handler
+
+    def _connect(self) -> web.RequestHandler:
         """A connection's protocol; closed when its first request does not come in time."""
         assert self._runner is not None
         assert self._runner.server is not None
@@ -165,9 +199,20 @@ class WebServer:
         port: int = self._listener.sockets[0].getsockname()[1]
         return port
 
+    @property
+    def share_port(self) -> int | None:
+        """The port of ``http.share_listen``, where that is set."""
+        return None if self._share_listener is None else int(self._share_listener.sockets[0].getsockname()[1])
+
+    def _is_shared(self, request: web.Request) -> bool:
+        """Whether the request came to where strangers come: they see streamers' pages and nothing else."""
+        port, transport = self.share_port, request.transport
+        return port is not None and (transport is None or transport.get_extra_info("sockname")[1] == port)
+
     async def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        for listener in (self._listener, self._share_listener):
+            if listener is not None:
+                listener.close()
         for timer in self._silent.values():
             timer.cancel()
         self._silent.clear()
@@ -201,6 +246,8 @@ class WebServer:
     ) -> web.StreamResponse:
         self._heard(request)
         try:
+            if self._is_shared(request) and not request.path.startswith("/s/"):
+                raise web.HTTPNotFound
             response = await handler(request)
         except web.HTTPException as error:
             if error.status < 400:
@@ -244,6 +291,13 @@ def _is_loopback(host: str) -> bool:
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
     body = {"error": {"code": code, "message": message}}
     return web.Response(text=json.dumps(body), status=status, content_type="application/json", headers=headers)
+
+
+class _Refusal(asyncio.Protocol):
+    """A connection that ends as it begins."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 class _Quiet:

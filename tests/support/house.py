@@ -11,14 +11,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("media", "config", "secret", "errors", "files"),
     ("protocol",),
     ("hub", "supervise", "database", "outbound"),
-    ("ingest", "egress", "archive"),
+    ("ingest", "egress", "archive", "hooks"),
     ("control",),
     ("web", "metrics"),
     ("app", "cli", "doctor", "logs", "client"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Rooms of one floor that may not import each other.
-APART = {"ingest", "egress", "archive", "web", "metrics"}
+APART = {"ingest", "egress", "archive", "hooks", "web", "metrics"}
 
 _IO = {"socket", "ssl", "os", "pathlib", "subprocess", "tempfile", "shutil"}
 _HEAVY = {"av", "aiohttp", "boto3", "botocore", "sqlalchemy", "alembic", "prometheus_client", "structlog"}
@@ -42,9 +42,10 @@ HOMES = {
         "ingest/demux",
     ),
     "prometheus_client": ("metrics.py",),
-    "aiohttp": ("web/", "app.py", "outbound/http.py", "ingest/hls_", "egress/hls"),
+    "aiohttp": ("web/", "app.py", "outbound/http.py", "ingest/hls_", "egress/hls", "hooks/"),
     "aiohttp_pydantic": ("web/",),
     "jinja2": ("web/",),
+    "segno": ("web/",),
     "typer": ("cli/",),
     "cryptography": ("database/", "archive/signing.py"),
     "uvloop": ("app.py",),

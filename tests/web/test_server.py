@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from pathlib import Path
 
+import aiohttp
 import pytest
 import structlog
 
@@ -13,6 +14,8 @@ from relay.errors import ConfigError
 from relay.secret import Secret
 from relay.web.server import WebServer
 from tests.support.app import Browser, browsing, running_app
+from tests.support.process import free_port
+from tests.support.tls import make_certificates
 
 
 async def test_every_operation_of_the_document_wants_the_token_unless_it_says_it_is_public(browser: Browser) -> None:
@@ -140,9 +143,59 @@ def test_metrics_want_the_token_where_the_outside_can_ask(tmp_path: Path) -> Non
         server = WebServer(
             settings, None, None,  # type: ignore[arg-type]
             token=Secret("t"), sign=str, metrics=lambda: (b"", "text/plain"), problems=list,
+            share_base=lambda: ("", True),
         )  # fmt: skip
         return next(route.public for route in server.routes if route.path == "/metrics")
 
     assert public(Settings(data_dir=tmp_path))
     outside = Settings(data_dir=tmp_path, http=HttpSettings(listen="0.0.0.0:8080", behind_proxy=True))
     assert not public(outside)
+
+
+async def test_where_strangers_come_they_see_streamers_pages_only(tmp_path: Path) -> None:
+    http = {"listen": "127.0.0.1:0", "share_listen": "127.0.0.1:0"}
+    async with running_app(tmp_path, http=http) as app, browsing(app) as browser:
+        _, token = await app.control.shares.create("demo")
+        browser.base = f"http://127.0.0.1:{app.web.share_port}"
+        assert (await browser.ask("GET", f"/s/{token.reveal()}"))[0] == 200
+        for route in app.web.routes:
+            status, _, response = await browser.ask(route.method, route.path.replace("{name}", "demo"))
+            assert status == 404, route.path
+            assert "Content-Security-Policy" in response.headers
+        for path in ("/", "/sign-in", "/static/console.css", "/s", "//s/x", "/S/x"):
+            assert (await browser.ask("GET", path))[0] == 404, path
+
+
+async def test_two_listeners_never_have_the_same_port(tmp_path: Path) -> None:
+    port = free_port()
+    http = {"listen": f"127.0.0.1:{port}", "share_listen": f"127.0.0.2:{port}"}
+    with pytest.raises(ConfigError, match="share_listen"):
+        async with running_app(tmp_path, http=http):
+            pass
+
+
+async def test_the_same_holds_over_tls_and_too_many_strangers_are_cut_off(tmp_path: Path) -> None:
+    made = make_certificates(tmp_path / "tls")
+    http = {
+        "listen": "127.0.0.1:0",
+        "share_listen": "127.0.0.1:0",
+        "tls_certificate": made.certificate,
+        "tls_key": made.key,
+    }
+    limits = {"connections": 2, "http_deadline_s": 30}
+    async with running_app(tmp_path / "data", http=http, limits=limits) as app, aiohttp.ClientSession() as session:
+        _, token = await app.control.shares.create("demo")
+        base = f"https://127.0.0.1:{app.web.share_port}"
+        statuses = []
+        for path in (f"/s/{token.reveal()}", "/healthz", "/sign-in"):
+            async with session.get(base + path, ssl=False) as response:
+                statuses.append(response.status)
+        assert statuses == [200, 404, 404]
+        silent = [await asyncio.open_connection("127.0.0.1", app.web.share_port) for _ in range(4)]
+        with pytest.raises(aiohttp.ClientError):
+            async with aiohttp.ClientSession() as other, other.get(f"{base}/s/x", ssl=False):
+                pass
+        async with session.get(f"https://127.0.0.1:{app.web.port}/healthz", ssl=False) as response:
+            assert response.status == 200  # the operator's address has room of its own
+        for _, writer in silent:
+            writer.close()
