@@ -20,9 +20,12 @@ from relay.database.lock import owned
 from relay.egress.manager import EgressManager
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
+from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
+from relay.ingest.source import Around
 from relay.logs import setup_logs
 from relay.metrics import LoopLag, RelayCollector, render
+from relay.outbound.dial import shared_tls
 from relay.secret import Secret, new_key
 from relay.web.server import WebServer
 
@@ -47,12 +50,22 @@ class App:
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.egress = EgressManager(self.hub, settings)
         self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
+        self.pulls = Pulls(
+            Around(
+                hub=self.hub,
+                settings=settings,
+                ticker=self.ingest.ticker,
+                tls=shared_tls(settings),
+                bytes_received=self.ingest.bytes_received,
+            )
+        )
         self.control = Control(
             settings=settings,
             database=self.database,
             hub=self.hub,
             admission=self.admission,
             egress=self.egress,
+            pulls=self.pulls,
             archive=self.archive,
             publisher=self.ingest.publisher,
             health=self.ingest.health,
@@ -65,6 +78,7 @@ class App:
             ingest=self.ingest,
             admission=self.admission,
             egress=self.egress,
+            pulls=self.pulls,
             archive=self.archive,
             lag=self.lag,
             channels=lambda: self.control.channel_names,
@@ -91,6 +105,7 @@ class App:
             await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
         if self.archive is not None:
             self.archive.work()
+        self.pulls.start()
         self.lag.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.
@@ -101,6 +116,7 @@ class App:
     async def close(self) -> None:
         """Publishers are told, destinations ended, the spool synced, uploads finished as far as time allows."""
         self._started = False
+        await self.pulls.close()
         await self.ingest.close()
         await self.egress.close()
         if self.archive is not None:

@@ -120,6 +120,7 @@ class LimitSettings(Section):
     http_body_bytes: int = Field(1024 * 1024, ge=1024)
     http_deadline_s: float = Field(10.0, gt=0)
     shutdown_s: float = Field(10.0, gt=0)
+    hls_redirects: int = Field(0, ge=0, le=5)
 
 
 class HoldSettings(Section):

@@ -22,7 +22,9 @@ from relay.egress.base import DestinationState
 from relay.egress.manager import EgressManager
 from relay.hub import Hub, Stream, StreamState
 from relay.ingest.admission import Admission
+from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
+from relay.ingest.source import SourceState
 
 LAG_EVERY_S = 0.1
 LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -66,6 +68,7 @@ class RelayCollector(Collector):
         ingest: RtmpIngest,
         admission: Admission,
         egress: EgressManager,
+        pulls: Pulls,
         archive: Archive | None,
         lag: LoopLag,
         channels: Callable[[], Iterable[str]],
@@ -74,6 +77,7 @@ class RelayCollector(Collector):
         self._ingest = ingest
         self._admission = admission
         self._egress = egress
+        self._pulls = pulls
         self._archive = archive
         self._lag = lag
         self._channels = channels
@@ -82,6 +86,7 @@ class RelayCollector(Collector):
         names = list(self._channels())
         yield from self._about_streams(names)
         yield from self._about_publishers(names)
+        yield from self._about_sources(names)
         yield from self._about_destinations(names)
         if self._archive is not None:
             yield from self._about_archive(self._archive)
@@ -177,6 +182,18 @@ class RelayCollector(Collector):
         open_now = GaugeMetricFamily("relay_ingest_connections", "Open RTMP connections")
         open_now.add_metric([], self._ingest.stats.open)
         yield from (received, rtt, connects, limits, open_now)
+
+    def _about_sources(self, names: list[str]) -> Iterator[Metric]:
+        up = GaugeMetricFamily("relay_source_up", "1 while the channel's source sends media", labels=["channel"])
+        attempts = CounterMetricFamily(
+            "relay_source_attempts", "Finished attempts at the channel's source", labels=["channel", "outcome"]
+        )
+        for name in names:
+            status = self._pulls.status(name)
+            if status is not None:
+                up.add_metric([name], status.state is SourceState.LIVE)
+                add_counts(attempts, [name], status.outcomes)
+        yield from (up, attempts)
 
     def _about_destinations(self, names: list[str]) -> Iterator[Metric]:
         labels = ["channel", "destination"]

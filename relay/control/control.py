@@ -12,6 +12,7 @@ from relay.config import Settings
 from relay.control import models
 from relay.control.destinations import changed, config_of, options_of, prepared
 from relay.control.recordings import Recordings
+from relay.control.sources import sealed, source_of, source_view
 from relay.database import ChannelRow, Database, DestinationRow
 from relay.egress.base import DestinationStatus
 from relay.egress.manager import EgressManager
@@ -20,6 +21,7 @@ from relay.hub import Hub, Stream, StreamState
 from relay.ingest.admission import Admission
 from relay.ingest.base import PublisherInfo
 from relay.ingest.health import Health
+from relay.ingest.pulls import Pulls
 from relay.secret import Secret, new_key
 
 log = structlog.get_logger("relay.control")
@@ -36,6 +38,7 @@ class Control:
         hub: Hub,
         admission: Admission,
         egress: EgressManager,
+        pulls: Pulls,
         archive: Archive | None,
         publisher: Callable[[str], PublisherInfo | None],
         health: Callable[[str], Health],
@@ -47,6 +50,7 @@ class Control:
         self._hub = hub
         self._admission = admission
         self._egress = egress
+        self._pulls = pulls
         self._archive = archive
         self._publisher = publisher
         self._health = health
@@ -78,7 +82,8 @@ class Control:
     async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
         key = self._free_key(wanted.name, wanted.stream_key) or new_key()
         options = {"archive": wanted.archive.model_dump()}
-        self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations))
+        source = sealed(wanted.source)
+        self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations, source))
         log.info("channel created", channel=wanted.name)
 
     def channels(self) -> list[models.ChannelView]:
@@ -89,7 +94,7 @@ class Control:
         return self._view(self._row(name))
 
     async def change_channel(self, name: str, change: models.ChannelChange) -> models.ChannelView:
-        """A new key of the caller's choosing, another list of destinations, or other archive options.
+        """A new key of the caller's choosing, another list of destinations, another source, or other archive options.
 
         Raises NotFoundError, ConflictError or InvalidError, and changes nothing then.
         """
@@ -103,7 +108,16 @@ class Control:
                 await self._set_destinations(self._row(name), destinations)
             if change.archive is not None:
                 await self._set_archive(self._row(name), change.archive)
+            if "source" in change.model_fields_set:
+                await self._set_source(self._row(name), change.source)
         return self.channel(name)
+
+    async def _set_source(self, row: ChannelRow, wanted: models.SourceOptions | None) -> None:
+        changed = replace(row, source=sealed(wanted))
+        await self._database.channels.update(changed)
+        self._rows[row.name] = changed
+        self._pulls.configure(row.name, source_of(changed))
+        log.info("source changed", channel=row.name, has_source=wanted is not None)
 
     async def _set_archive(self, row: ChannelRow, wanted: models.ArchiveOptions) -> None:
         changed = replace(row, options={**row.options, "archive": wanted.model_dump()})
@@ -122,6 +136,7 @@ class Control:
         await self._database.channels.delete(name)
         del self._rows[name]
         self._admission.remove(name)
+        self._pulls.configure(name, None)
         self._hub.remove(name)
         self._egress.remove(name)
         if self._archive is not None:
@@ -245,6 +260,10 @@ class Control:
                 await self._set_destinations(row, destinations)
                 changes.append(f"channel {wanted.name}: destinations changed")
                 row = self._row(wanted.name)
+            if sealed(wanted.source) != row.source:
+                await self._set_source(row, wanted.source)
+                changes.append(f"channel {wanted.name}: source changed")
+                row = self._row(wanted.name)
             if "archive" in wanted.model_fields_set and wanted.archive != models.archive_options(row):
                 await self._set_archive(row, wanted.archive)
                 changes.append(f"channel {wanted.name}: archive options changed")
@@ -285,6 +304,7 @@ class Control:
         self._admission.set_channel(row.name, row.stream_key, row.read_key)
         self._configure_egress(row)
         self._configure_archive(row)
+        self._pulls.configure(row.name, source_of(row))
 
     def _configure_archive(self, row: ChannelRow) -> None:
         if self._archive is not None:
@@ -312,6 +332,7 @@ class Control:
             publish_url=f"rtmp://{at}/live",
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
+            source=source_view(row, self._pulls.status(row.name)),
             publisher=None if info is None else _publisher(info),
             health=models.HealthView(**asdict(health), words=health.words()),
             lint=[models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)],

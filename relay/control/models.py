@@ -1,17 +1,24 @@
 """The shapes of the API: what people send (strict) and what they get."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from relay.database import ChannelRow
 from relay.egress.platforms import PLATFORMS
-from relay.errors import ProtocolError
-from relay.protocol.rtmp.url import parse_rtmp_url
+from relay.errors import DestinationError, ProtocolError
+from relay.outbound.http import http_url
+from relay.protocol.rtmp.url import parse_rtmp_url, split_stream
 
 NAME, KEY, PLATFORM_KEY = r"^[a-z0-9][a-z0-9_-]{0,62}$", r"^[A-Za-z0-9._~-]+$", r"^[\x21-\x7e]*$"
 SLATE = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(png|jpg|jpeg|mp4))?$"
+HEADER, HEADER_VALUE = r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$", r"^[\x20-\x7e]*$"
+# Headers that are the relay's own to say: they frame a request, or change what is answered.
+OWN_HEADERS = ("host", "range", "connection", "transfer-encoding", "te", "upgrade", "accept-encoding")
 PATTERNS = {
+    HEADER: "write the name of a header, such as Authorization",
+    HEADER_VALUE: "write it in ASCII, in one line",
     NAME: "write lower-case letters a-z, digits, - and _; at most 63, beginning with a letter or digit",
     KEY: "write letters, digits, and . _ ~ - only",
     PLATFORM_KEY: "write it without spaces, in ASCII",
@@ -32,6 +39,25 @@ def _rtmp_url(value: str) -> str:
     return value
 
 
+def _source_url(value: str) -> str:
+    try:
+        if value.startswith(("rtmp://", "rtmps://")):
+            split_stream(parse_rtmp_url(value))
+        elif not value.startswith(("http://", "https://")):
+            raise ValueError("the URL must begin with http://, https://, rtmp:// or rtmps://")
+        else:
+            http_url(value)
+    except (ProtocolError, DestinationError) as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _header(value: str) -> str:
+    if value.lower() in OWN_HEADERS or value.lower().startswith(("content-", "if-")):
+        raise ValueError(f"the header {value} is the relay's own to say")
+    return value
+
+
 def _platform(value: str) -> str:
     if value not in PLATFORMS:
         raise ValueError(f"unknown platform; one of {', '.join(PLATFORMS)}")
@@ -39,6 +65,11 @@ def _platform(value: str) -> str:
 
 
 Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_rtmp_url)]
+SourceUrl = Annotated[
+    str, StringConstraints(max_length=2048, strip_whitespace=True, pattern=PLATFORM_KEY), AfterValidator(_source_url)
+]
+HeaderName = Annotated[str, StringConstraints(pattern=HEADER), AfterValidator(_header)]
+HeaderValue = Annotated[str, StringConstraints(max_length=4096, pattern=HEADER_VALUE)]
 PlatformName = Annotated[str, AfterValidator(_platform)]
 
 
@@ -119,15 +150,36 @@ class ArchiveOptions(Sent):
     keep_gb: float | None = Field(default=None, gt=0, le=1_000_000)
 
 
+class SourceOptions(Sent):
+    """Where a channel pulls its stream from: HLS by http(s)://, or rtmp(s)://host/app/name.
+
+    ``headers`` go to the URL's own host only. ``max_kbps``: of the variant that is chosen; 0: the best.
+    """
+
+    url: SourceUrl
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, max_length=20)
+    max_kbps: int = Field(default=0, ge=0, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SourceOptions":
+        if self.headers and self.url.startswith("rtmp"):
+            raise ValueError("headers are for http and https only")
+        if "@" in urlsplit(self.url).netloc and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("give a user in the URL or an Authorization header, not both")
+        return self
+
+
 class NewChannel(Sent):
     name: Name
     stream_key: Key | None = None  # made when left out
+    source: SourceOptions | None = None
     archive: ArchiveOptions = Field(default_factory=ArchiveOptions)
     destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
 
 
 class ChannelChange(Sent):
     stream_key: Key | None = None
+    source: SourceOptions | None = None  # null: none any more
     archive: ArchiveOptions | None = None
     destinations: list[NewDestination] | None = Field(default=None, max_length=50)
 
@@ -201,6 +253,17 @@ class DestinationView(BaseModel):
     backlog_s: float
 
 
+class SourceView(BaseModel):
+    """A source and how it is doing. User, password and query of the URL, and the headers' values, are not shown."""
+
+    url: str
+    headers: list[str]
+    max_kbps: int
+    state: Literal["idle", "connecting", "live", "retrying", "disabled"]
+    last_error: str
+    attempts: int
+
+
 class ChannelView(BaseModel):
     name: str
     state: Literal["offline", "live", "holding"]
@@ -209,6 +272,7 @@ class ChannelView(BaseModel):
     publish_url: str
     play_url: str
     playback_url: str
+    source: SourceView | None
     publisher: PublisherView | None
     health: HealthView
     lint: list[FindingView]

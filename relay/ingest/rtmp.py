@@ -12,7 +12,7 @@ from relay.config import Settings, split_address
 from relay.errors import ConfigError, RefusedError
 from relay.hub import Hub, Stream, Ticker
 from relay.ingest.admission import Admission
-from relay.ingest.base import ConnectionBudget, PublisherInfo
+from relay.ingest.base import ConnectionBudget, PublisherInfo, Shown
 from relay.ingest.health import UNKNOWN, Health, LinkHealth
 from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
 from relay.protocol.rtmp.limits import RtmpLimits
@@ -126,9 +126,9 @@ class RtmpIngest:
         return [server.sockets[0].getsockname()[1] for server in self._servers]
 
     def publisher(self, channel: str) -> PublisherInfo | None:
-        """Who publishes ``channel`` now, if it came through this door."""
+        """Who publishes ``channel`` now, through whichever door."""
         lease = self.hub.lease(channel)
-        if lease is None or not isinstance(lease.publisher, RtmpConnection):
+        if lease is None or not isinstance(lease.publisher, Shown):
             return None
         return lease.publisher.info()
 

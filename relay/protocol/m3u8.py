@@ -70,7 +70,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class MediaPlaylist:
-    """``target_s`` and the segments there are now. ``kind``: EVENT, VOD or empty. ``can_block``: §6.2.5.2 of 8216bis."""
+    """``target_s`` and the segments there are now. ``kind``: EVENT, VOD or empty. ``can_block``: 8216bis §6.2.5.2."""
 
     target_s: float
     sequence: int
@@ -120,7 +120,7 @@ class Multivariant:
         return not renditions or any(not item.uri for item in renditions)
 
     def best(self, max_kbps: int) -> Variant:
-        """The best variant of at most ``max_kbps`` (0: any), or else the smallest; with its sound inside if possible."""
+        """The best variant of at most ``max_kbps`` (0: any), or else the smallest; its sound inside if possible."""
         muxed = [item for item in self.variants if self.is_muxed(item)] or self.variants
         # Audio alone is there for those whose link bears no picture.
         seen = [item for item in muxed if item.height or _has_video(item.codecs)] or muxed

@@ -46,7 +46,7 @@ HOMES = {
     "aiohttp_pydantic": ("web/",),
     "jinja2": ("web/",),
     "typer": ("cli/",),
-    "cryptography": ("database/", "archive/signing.py"),
+    "cryptography": ("database/", "archive/signing.py", "ingest/hls_"),
     "uvloop": ("app.py",),
 }
 TOP = {
