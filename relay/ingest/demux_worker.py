@@ -16,6 +16,8 @@ from typing import BinaryIO, NamedTuple
 
 import av
 
+from relay.protocol import flv
+
 ASK = struct.Struct("!II")  # bytes of init segment, bytes of segment; they follow
 ANSWER = struct.Struct("!II")  # bytes of JSON (Facts, or {"error": words}), bytes of FLV; they follow
 
@@ -96,7 +98,7 @@ def _read(
     source: av.container.InputContainer, streams: dict[int, av.VideoStream | av.AudioStream]
 ) -> list[tuple[int, int, int, "av.Packet[av.stream.Stream]"]]:
     """(DTS, PTS, duration in ms, packet) of the chosen streams, in order of DTS; each stream's DTS grows."""
-    packets: list[tuple[int, int, int, "av.Packet[av.stream.Stream]"]] = []
+    packets: list[tuple[int, int, int, av.Packet[av.stream.Stream]]] = []
     last: dict[int, int] = {}
     for packet in source.demux(list(streams.values())):
         if not packet.size:
@@ -117,6 +119,22 @@ def _read(
     return packets
 
 
+def _is_bare(stream: av.VideoStream | av.AudioStream) -> bool:
+    """Whether it has no keyframe with parameter sets in this segment: the header of an earlier one is in force."""
+    context = stream.codec_context
+    return context.name in ("h264", "hevc") and not context.extradata
+
+
+def _bare_tag(packet: "av.Packet[av.stream.Stream]", codec: str, dts: int, cts: int) -> bytes:
+    """The tag FFmpeg's muxer would make, which it does not without a header."""
+    units = (unit.rstrip(b"\0") for unit in bytes(packet).split(b"\0\0\1"))
+    data = b"".join(len(unit).to_bytes(4, "big") + unit for unit in units if unit)
+    times = (cts & 0xFFFFFF).to_bytes(3, "big")
+    if codec == "h264":
+        return flv.tag(flv.VIDEO, dts, (b"\x17\1" if packet.is_keyframe else b"\x27\1") + times, data)
+    return flv.tag(flv.VIDEO, dts, (b"\x91" if packet.is_keyframe else b"\xa1") + b"hvc1" + times, data)
+
+
 def demux(init: bytes, data: bytes) -> tuple[Facts, bytes]:
     """One segment as FLV, rebased to 0. Raises ValueError in words, or what PyAV raises, where it is no media."""
     kind = kind_of(data)
@@ -133,13 +151,28 @@ def demux(init: bytes, data: bytes) -> tuple[Facts, bytes]:
         if not packets:
             raise ValueError("no whole frame in it")
         first_ms = packets[0][0]
-        with av.open(out, "w", format="flv", options={"flvflags": "no_duration_filesize"}) as muxer:
-            copies = {index: muxer.add_stream_from_template(stream, opaque=True) for index, stream in streams.items()}
-            for dts, pts, _, packet in packets:
-                packet.stream = copies[packet.stream.index]
-                packet.time_base = _MS
-                packet.dts, packet.pts = dts - first_ms, pts - first_ms
-                muxer.mux(packet)
+        bare = {index for index, stream in streams.items() if _is_bare(stream)}
+        tags = [
+            _bare_tag(packet, streams[packet.stream.index].codec_context.name, dts - first_ms, pts - dts)
+            for dts, pts, _, packet in packets
+            if packet.stream.index in bare
+        ]
+        if len(bare) < len(streams):
+            with av.open(out, "w", format="flv", options={"flvflags": "no_duration_filesize"}) as muxer:
+                copies = {
+                    index: muxer.add_stream_from_template(stream, opaque=True)
+                    for index, stream in streams.items()
+                    if index not in bare
+                }
+                for dts, pts, _, packet in packets:
+                    if packet.stream.index not in bare:
+                        packet.stream = copies[packet.stream.index]
+                        packet.time_base = _MS
+                        packet.dts, packet.pts = dts - first_ms, pts - first_ms
+                        muxer.mux(packet)
+        else:
+            out.write(flv.file_header(has_video=True, has_audio=False))
+    out.write(b"".join(tags))
     length_ms = max(dts + duration for dts, _, duration, _ in packets) - first_ms
     if kind == "mp4":
         return Facts(first_ms, 1000, 0, length_ms), out.getvalue()
@@ -148,16 +181,16 @@ def demux(init: bytes, data: bytes) -> tuple[Facts, bytes]:
 
 def answer(init: bytes, data: bytes) -> bytes:
     """The whole answer to one ask."""
-    flv = b""
+    body = b""
     try:
-        facts, flv = demux(init, data)
+        facts, body = demux(init, data)
         said: dict[str, int | str] = facts._asdict()
     except Exception as error:  # noqa: BLE001 - whatever a stranger's bytes lead to is said, and the next ones are read
-        flv = b""
         words = error.strerror if isinstance(error, av.FFmpegError) else str(error)
         said = {"error": " ".join((words or type(error).__name__).split())[:300]}
+        body = b""
     text = json.dumps(said).encode()
-    return ANSWER.pack(len(text), len(flv)) + text + flv
+    return ANSWER.pack(len(text), len(body)) + text + body
 
 
 def confine() -> None:

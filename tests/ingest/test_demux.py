@@ -23,6 +23,7 @@ TAGS = 32  # of a second of video: a sequence header, 30 frames, an end of seque
 
 def packets_of(read: Demuxed, depacketizer: Depacketizer) -> list[Packet]:
     """With times from the segment's own start."""
+    depacketizer._place = FileClock().place
     found = (depacketizer.feed(tag.type_id, tag.timestamp, tag.body) for tag in read.tags)
     return [packet for packet in found if packet is not None]
 
@@ -94,6 +95,27 @@ async def test_av1_and_opus_in_fmp4(tmp_path: Path) -> None:
     assert read.video is not None
     assert read.audio is not None
     assert (read.video.codec, read.audio.codec) == (Codec.AV1, Codec.OPUS)
+
+
+@pytest.mark.parametrize("codec", [H264, HEVC], ids=["h264", "hevc"])
+async def test_segments_without_a_keyframe(codec: tuple[str, ...], tmp_path: Path) -> None:
+    gop = ("-g", "75") if codec is H264 else ("-x265-params", "keyint=75:min-keyint=75:scenecut=0:log-level=none")
+    words = (*VIDEO, *AUDIO, *codec, *gop, *AAC, "-hls_flags", "split_by_time")
+    pieces = segments.made(tmp_path / "made", *words)
+    demuxer, depacketizer = Demuxer(LIMITS, read_s=60), Depacketizer(FileClock())
+    found: list[tuple[int, Packet]] = []
+    for piece in pieces:
+        read = await demuxer.demux(piece.data)
+        found += [(read.base // 90, packet) for packet in packets_of(read, depacketizer)]
+    await demuxer.close()
+    whole = Piece("all", b"".join(piece.data for piece in pieces), b"")
+    other = [item for item in segments.listed(whole, tmp_path) if item.is_video]
+    own = [(base_ms, packet) for base_ms, packet in found if packet.is_video]
+    assert len(own) == len(other) == 150
+    assert len({id(packet.track) for _, packet in own}) == 1
+    for (base_ms, packet), item in zip(own, other, strict=True):
+        assert payload(packet) == expected(item, whole, packet.track)
+        assert abs(packet.pts_ms + base_ms - item.pts_ms) <= 1
 
 
 async def test_a_clock_that_wraps_at_33_bits(tmp_path: Path) -> None:
