@@ -117,6 +117,11 @@ class LimitSettings(Section):
     connections_unauthenticated: int = Field(200, ge=1)
     connections_per_address: int = Field(50, ge=1)
     auth_failures_per_minute: int = Field(10, ge=1)
+    hls_segment_bytes: int = Field(20 * 1024 * 1024, ge=65536)
+    hls_segment_s: float = Field(12.0, ge=1)
+    hls_playlist_bytes: int = Field(256 * 1024, ge=4096)
+    hls_window_s: float = Field(6.0, gt=0)  # how long a segment waits for those before it, at most
+    hls_window_segments: int = Field(3, ge=1)  # and how many wait
     http_body_bytes: int = Field(1024 * 1024, ge=1024)
     http_deadline_s: float = Field(10.0, gt=0)
     shutdown_s: float = Field(10.0, gt=0)
