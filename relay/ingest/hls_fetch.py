@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple
 
@@ -15,12 +15,13 @@ from yarl import URL
 
 from relay.config import Settings
 from relay.errors import DestinationError, DestinationRejectedError, ProtocolError
+from relay.ingest.source import SourceConfig
 from relay.outbound.dial import TlsContext
 from relay.outbound.http import explain, http_session, http_url
 from relay.protocol.m3u8 import ByteRange, resolve
-from relay.secret import Secret
 
 KEY_BYTES = 16
+SILENCE_S = 5.0
 CONNECTIONS = 4
 _BLOCK = 64 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -43,15 +44,15 @@ class GoneError(DestinationError):
 
 
 class Fetcher:
-    """The client of one attempt: an asynchronous context manager. ``received``: bytes of all bodies so far."""
+    """The client of one attempt: an asynchronous context manager. ``count`` is told of each block's bytes."""
 
-    def __init__(self, url: str, headers: tuple[tuple[str, Secret], ...], settings: Settings, tls: TlsContext) -> None:
-        self._origin = http_url(url).origin()
-        self._headers = {name: value.reveal() for name, value in headers}
+    def __init__(self, config: SourceConfig, settings: Settings, tls: TlsContext, count: Callable[[int], None]) -> None:
+        self._origin = http_url(config.url.reveal()).origin()
+        self._headers = {name: value.reveal() for name, value in config.headers}
         self._settings = settings
         self._tls = tls
+        self._count = count
         self._session: aiohttp.ClientSession | None = None
-        self.received = 0
 
     async def __aenter__(self) -> "Fetcher":
         self._session = http_session(self._settings, await self._tls(), connections=CONNECTIONS)
@@ -71,8 +72,11 @@ class Fetcher:
         *,
         byte_range: ByteRange | None = None,
         validators: Mapping[str, str] | None = None,
+        silence_s: float = SILENCE_S,
     ) -> Fetched | None:
         """What is at ``url``, of at most ``most_bytes``; None where it is what ``validators`` came with.
+
+        ``within_s`` for all of it, ``silence_s`` for each wait for more of it.
 
         Raises DestinationError: GoneError, DestinationRejectedError where a credential is wanted, and others whose
         words never hold more of the URL than its host.
@@ -83,7 +87,7 @@ class Fetcher:
         try:
             async with asyncio.timeout(within_s):
                 for _ in range(self._settings.limits.hls_redirects + 1):
-                    found = await self._once(url, most_bytes, byte_range, validators)
+                    found = await self._once(url, most_bytes, byte_range, validators or {}, silence_s)
                     if not isinstance(found, str):
                         return found
                     url = found
@@ -101,19 +105,19 @@ class Fetcher:
         )
 
     async def _once(
-        self, url: str, most_bytes: int, byte_range: ByteRange | None, validators: Mapping[str, str] | None
+        self, url: str, most_bytes: int, byte_range: ByteRange | None, validators: Mapping[str, str], silence_s: float
     ) -> Fetched | str | None:
         """One request; text is the URL to go on with."""
         assert self._session is not None
         where, parsed = _where(url), http_url(url)
         if _PLAIN.fullmatch(url):
             parsed = URL(url, encoded=True)  # exactly as written: it may be signed
-        headers = dict(validators or {})
+        headers = dict(validators)
         if parsed.origin() == self._origin:
             headers |= self._headers
         if byte_range is not None:
             headers["Range"] = f"bytes={byte_range.offset}-{byte_range.offset + byte_range.length - 1}"
-        patience = aiohttp.ClientTimeout(total=None, connect=self._settings.limits.dial_s * 2)
+        patience = aiohttp.ClientTimeout(total=None, connect=self._settings.limits.dial_s * 2, sock_read=silence_s)
         async with self._session.get(parsed, headers=headers, allow_redirects=False, timeout=patience) as answer:
             if answer.status == 304 and validators:
                 return None
@@ -154,7 +158,7 @@ class Fetcher:
             raise DestinationError(f"{where} sends more than {most_bytes} bytes", "too_large")
         data = bytearray()
         async for block in answer.content.iter_chunked(_BLOCK):
-            self.received += len(block)
+            self._count(len(block))
             data += block
             if len(data) > most:
                 if wanted is None or answer.status == 206:

@@ -6,6 +6,7 @@ import structlog
 
 from relay.errors import DestinationError
 from relay.ingest.hls_position import Position
+from relay.ingest.hls_pull import HlsPull
 from relay.ingest.rtmp_pull import RtmpPull
 from relay.ingest.source import Around, Attempt, SourceConfig, SourceState, SourceStatus, Telling, shown_url, taken
 from relay.supervise import Backoff, Supervisor
@@ -24,7 +25,7 @@ class Pull:
         self.config = config
         self._channel = channel
         self._around = around
-        self._position = Position()
+        self._positions: dict[str, Position] = {}  # of HLS playlists, by name
         self._attempt: Attempt | None = None
         self._words = ""  # what is waited for
         self._bytes_before = around.bytes_received[channel]
@@ -67,7 +68,8 @@ class Pull:
             await asyncio.sleep(TURN_S)
         self._words = ""
         telling = Telling(self._live, self._waiting)
-        attempt: Attempt = RtmpPull(self._channel, self.config, self._around, telling)
+        common = self._channel, self.config, self._around, telling
+        attempt: Attempt = RtmpPull(*common) if self.config.is_rtmp else HlsPull(*common, self._positions)
         self._attempt = attempt
         try:
             await attempt.run()

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from relay.config import Settings
 from relay.errors import DestinationError, ProtocolError
 from relay.hub import Hub, Ticker
+from relay.ingest.demux import Demuxer
+from relay.ingest.segment import Backfill, Notes
 from relay.outbound.dial import TlsContext
 from relay.protocol.rtmp.url import RtmpUrl, parse_rtmp_url, split_stream
 from relay.secret import Secret
@@ -54,6 +56,9 @@ class Around(NamedTuple):
     ticker: Ticker
     tls: TlsContext
     bytes_received: Counter[str]
+    demuxer: Demuxer
+    notes: Notes
+    backfill: Backfill
 
 
 class Telling(NamedTuple):

@@ -114,16 +114,17 @@ class Multivariant:
     variants: tuple[Variant, ...]
     audio: tuple[Rendition, ...] = ()
 
-    def is_muxed(self, variant: Variant) -> bool:
-        """Whether ``variant``'s own segments have all its sound there is."""
-        renditions = [item for item in self.audio if item.group == variant.audio] if variant.audio else []
-        return not renditions or any(not item.uri for item in renditions)
+    def sound_of(self, variant: Variant) -> Rendition | None:
+        """The rendition that has ``variant``'s sound; None where it is in the variant's own segments."""
+        found = [item for item in self.audio if item.group == variant.audio] if variant.audio else []
+        if any(not item.uri for item in found):
+            return None
+        return next((item for item in found if item.is_default), found[0] if found else None)
 
     def best(self, max_kbps: int) -> Variant:
-        """The best variant of at most ``max_kbps`` (0: any), or else the smallest; its sound inside if possible."""
-        muxed = [item for item in self.variants if self.is_muxed(item)] or self.variants
+        """The best variant of at most ``max_kbps`` (0: any), or else the smallest."""
         # Audio alone is there for those whose link bears no picture.
-        seen = [item for item in muxed if item.height or _has_video(item.codecs)] or muxed
+        seen = [item for item in self.variants if item.height or _has_video(item.codecs)] or self.variants
         fitting = [item for item in seen if not max_kbps or item.bandwidth <= max_kbps * 1000]
         if fitting:
             return max(fitting, key=lambda item: (item.bandwidth, item.height))

@@ -98,16 +98,19 @@ sound-only.m3u8
 """
 
 
-def test_the_best_variant_that_fits_and_has_its_sound_inside() -> None:
+def test_the_best_variant_that_fits_and_where_its_sound_is() -> None:
     found = parse(MULTIVARIANT)
     assert isinstance(found, Multivariant)
     assert found.audio == (Rendition("a", "English", "sound.m3u8", True),)
     assert found.variants[0] == Variant("low.m3u8", 800_000, "avc1.4d401e,mp4a.40.2", 640, 360)
-    assert found.best(0).uri == "high.m3u8"
+    assert found.best(0).uri == "apart.m3u8"
+    assert found.best(3000).uri == "high.m3u8"
     assert found.best(2999).uri == "low.m3u8"
     assert found.best(100).uri == "low.m3u8"  # a picture too large is better than none
-    only = Multivariant(found.variants[2:3], found.audio)
-    assert not only.is_muxed(only.best(0))
+    assert found.sound_of(found.best(0)) == found.audio[0]
+    assert found.sound_of(found.best(3000)) is None
+    inside = Multivariant(found.variants, (*found.audio, Rendition("a", "in the segments")))
+    assert inside.sound_of(inside.best(0)) is None
 
 
 @pytest.mark.parametrize(

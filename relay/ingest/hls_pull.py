@@ -1,0 +1,199 @@
+"""One attempt at an HLS source: choose a variant, follow its playlists, hand all of it to the channel's feed."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import structlog
+
+from relay.errors import DestinationError, ProtocolError, RefusedError
+from relay.ingest import segment as pieces
+from relay.ingest.feed import SegmentFeed
+from relay.ingest.hls_fetch import Fetcher
+from relay.ingest.hls_lane import Lane
+from relay.ingest.hls_position import Position
+from relay.ingest.source import Around, SourceConfig, Telling, taken
+from relay.protocol.m3u8 import Multivariant, parse, resolve
+
+log = structlog.get_logger("relay.ingest.pull")
+
+ENDED_S = 10.0  # how often a source that has ended is asked whether it goes on
+RESTART_S = 10.0  # two playlists of one source begin anew together
+CHECK_S = 0.5
+PICTURE, SOUND = "pull", "pull-sound"
+
+
+class HlsPull:
+    """Runs once. ``positions``, by playlist, are kept by the caller from one attempt to the next."""
+
+    def __init__(
+        self, channel: str, config: SourceConfig, around: Around, telling: Telling, positions: dict[str, Position]
+    ) -> None:
+        self._channel = channel
+        self._config = config
+        self._around = around
+        self._telling = telling
+        self._positions = positions
+        self._loop = asyncio.get_running_loop()
+        self._feed: SegmentFeed | None = None
+        self._restarted_at = float("-inf")
+        self._leaving = False
+        self._checking: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Follow the source, and its next beginnings where it ends, until something fails (DestinationError)."""
+        config, around = self._config, self._around
+        for position in self._positions.values():
+            position.begin()
+        try:
+            async with Fetcher(config, around.settings, around.tls, self._count) as fetcher:
+                lanes = [
+                    Lane(url, name, self._position(name), fetcher, self, around.settings.limits)
+                    for name, url in (await self._choose(fetcher)).items()
+                ]
+                while True:
+                    await self._follow(lanes)
+                    await self._goodbye()
+                    self._telling.waiting(f"the source has ended its stream; it is asked every {ENDED_S:g} s for more")
+                    await asyncio.sleep(ENDED_S)
+        finally:
+            self._drop_feed()
+
+    def leave(self) -> None:
+        """Not wanted any more: the stream ends with this attempt."""
+        self._leaving = True
+
+    def _position(self, name: str) -> Position:
+        return self._positions.setdefault(name, Position())
+
+    def _count(self, nbytes: int) -> None:
+        self._around.bytes_received[self._channel] += nbytes
+        if self._feed is not None:
+            self._feed.bytes_received += nbytes
+
+    async def _choose(self, fetcher: Fetcher) -> dict[str, str]:
+        """The URLs of the playlists to follow, by name: one, or picture and sound apart."""
+        limits = self._around.settings.limits
+        source = self._config.url.reveal()
+        found = await fetcher.get(source, limits.hls_playlist_bytes, limits.http_deadline_s)
+        assert found is not None  # no validators were given
+        try:
+            playlist = parse(found.data, limits.hls_playlist_bytes)
+            if not isinstance(playlist, Multivariant):
+                return {PICTURE: source}
+            variant = playlist.best(self._config.max_kbps)
+            sound = playlist.sound_of(variant)
+            chosen = {PICTURE: resolve(found.url, variant.uri)}
+            if sound is not None:
+                chosen[SOUND] = resolve(found.url, sound.uri)
+        except ProtocolError as error:
+            raise DestinationError(str(error), "protocol") from error
+        log.info(
+            "variant chosen",
+            channel=self._channel,
+            kbps=variant.bandwidth // 1000,
+            height=variant.height,
+            of=len(playlist.variants),
+            sound_apart=sound is not None,
+        )
+        return chosen
+
+    @staticmethod
+    async def _follow(lanes: list[Lane]) -> None:
+        """Run ``lanes`` until all have ended, or one fails."""
+        tasks = [asyncio.create_task(lane.run()) for lane in lanes]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- hls_lane.Taker ---------------------------------------------------------------------------------------
+
+    async def put(self, segment: pieces.Segment) -> None:
+        """Hand a segment to the feed, which takes the channel with its first one."""
+        feed = self._feed or self._new_feed()
+        feed.uploading += 1
+        try:
+            await feed.put(segment)
+        except RefusedError as error:
+            if error.outcome in ("taken_over", "contested"):
+                raise taken() from error
+            raise DestinationError(str(error), error.outcome) from error
+        finally:
+            feed.uploading -= 1
+        if feed is self._feed:
+            self._telling.live()
+
+    def missing(self, numbers: range, track: str) -> None:
+        if self._feed is not None:
+            self._feed.missing(numbers, track)
+
+    def restart(self) -> None:
+        """What comes now has other numbers and times: a feed of its own."""
+        now = self._loop.time()
+        if now - self._restarted_at > RESTART_S:
+            self._restarted_at = now
+            self._drop_feed()
+
+    @property
+    def unshown_ms(self) -> int:
+        lease = self._around.hub.lease(self._channel)
+        return lease.unshown_ms if lease is not None and lease.publisher is self._feed else 0
+
+    # --- the feed ---------------------------------------------------------------------------------------------
+
+    def _new_feed(self) -> SegmentFeed:
+        around = self._around
+        self._feed = feed = SegmentFeed(
+            around.hub,
+            self._channel,
+            demuxer=around.demuxer,
+            notes=around.notes,
+            backfill=around.backfill,
+            limits=around.settings.limits,
+            admit=self._admit,
+            protocol="hls pull",
+        )
+        parts = urlsplit(self._config.url.reveal())
+        feed.address, feed.encrypted = parts.hostname or "", parts.scheme == "https"
+        if self._checking is None:
+            self._check()
+        return feed
+
+    def _admit(self, channel: str) -> None:
+        """Nobody is put out by a source. Raises RefusedError."""
+        lease = self._around.hub.lease(channel)
+        if lease is not None and lease.publisher is not self._feed:
+            raise RefusedError("contested", "somebody publishes to the channel")
+
+    def _check(self) -> None:
+        if self._feed is not None:
+            self._feed.check(self._loop.time())
+        self._checking = self._loop.call_later(CHECK_S, self._check)
+
+    async def _goodbye(self) -> None:
+        """The source has ended: so does the stream, once all of it is kept and shown."""
+        feed, lease = self._feed, self._around.hub.lease(self._channel)
+        if feed is not None:
+            feed.end(clean=True)
+            while True:
+                if lease is None or lease.publisher is not feed or not lease.current:
+                    break
+                await asyncio.sleep(CHECK_S)
+        self._drop_feed()
+        for position in self._positions.values():
+            position.begin()
+
+    def _drop_feed(self) -> None:
+        """Let go of the channel; the stream is held, unless the source is not wanted any more."""
+        feed, self._feed = self._feed, None
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
+        if feed is None:
+            return
+        lease = self._around.hub.lease(self._channel)
+        if self._leaving and lease is not None and lease.publisher is feed:
+            lease.release(clean=True)
+        feed.end(clean=False)
