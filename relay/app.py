@@ -5,7 +5,7 @@ import ctypes
 import gc
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import uvloop
@@ -18,12 +18,14 @@ from relay.database import Database
 from relay.database.crypto import make_once
 from relay.database.lock import owned
 from relay.egress.manager import EgressManager
-from relay.hub import Hub, Ticker
+from relay.hub import Hub, Note, Ticker
 from relay.ingest.admission import Admission
+from relay.ingest.demux import Demuxer
 from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
 from relay.ingest.source import Around
 from relay.logs import setup_logs
+from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
 from relay.outbound.dial import shared_tls
 from relay.secret import Secret, new_key
@@ -50,6 +52,7 @@ class App:
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.egress = EgressManager(self.hub, settings)
         self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
+        self.demuxer = Demuxer(settings.limits)
         self.pulls = Pulls(
             Around(
                 hub=self.hub,
@@ -57,6 +60,9 @@ class App:
                 ticker=self.ingest.ticker,
                 tls=shared_tls(settings),
                 bytes_received=self.ingest.bytes_received,
+                demuxer=self.demuxer,
+                notes=no_notes,
+                backfill=no_place,
             )
         )
         self.control = Control(
@@ -118,6 +124,7 @@ class App:
         self._started = False
         await self.pulls.close()
         await self.ingest.close()
+        await self.demuxer.close()
         await self.egress.close()
         if self.archive is not None:
             await self.archive.close(self.settings.limits.shutdown_s / 2)
@@ -169,6 +176,16 @@ class App:
             "  Stop with Ctrl-C. In another terminal: .venv/bin/relay --help",
         ]
         return "\n".join(lines)
+
+
+async def no_notes(channel: str) -> Sequence[Note]:
+    """What an earlier run has on disk, where no archive can tell."""
+    return ()
+
+
+async def no_place(channel: str, packets: Sequence[Packet], note: str) -> bool:
+    """A late segment's place, where no archive has one."""
+    return False
 
 
 def own_address() -> str:

@@ -25,6 +25,7 @@ GONE_TRIES = 3
 LOST_IN_A_ROW = 3
 UNSHOWN_MS = 6000  # what is taken faster than it is shown waits beyond this, where waiting loses nothing
 MISSED_MOST = 30
+JOBS_MOST = 1000
 INIT_BYTES = 1024 * 1024
 _REMEMBERED = 8
 
@@ -99,16 +100,19 @@ class Lane:
         playlist: MediaPlaylist | None = None
         failing_since: float | None = None
         grown_at = self._clock()
+        is_held = False
         while True:
             asked_at = self._clock()
+            if self._jobs.qsize() > JOBS_MOST:  # nobody needs to know of more
+                grown_at = asked_at
+                await asyncio.sleep(LEAST_RELOAD_S)
+                continue
             target_s = 2.0 if playlist is None else min(playlist.target_s, self._limits.hls_segment_s)
             has_grown = False
             try:
-                # A server that holds its answer until there is something new is asked without validators.
-                is_held = playlist is not None and playlist.can_block and grown_at + target_s > asked_at
                 fetched = await self._ask(playlist, target_s, {} if is_held else validators, is_held=is_held)
                 if fetched is not None:
-                    playlist = self._read(fetched)
+                    playlist = await self._read(fetched)
                     validators = dict(fetched.validators)
                     has_grown = self._look(playlist, fetched.url)
                 failing_since = None
@@ -128,10 +132,13 @@ class Lane:
                 raise DestinationError(f"the playlist has not grown for {now - grown_at:.0f} s", "silent")
             # RFC 8216 §6.3.4: a target duration after a change, half of one after none.
             wait_s = max(LEAST_RELOAD_S, target_s if has_grown else target_s / 2)
+            # A server that holds its answer until there is something new can be asked for that at once.
+            is_held = playlist is not None and playlist.can_block and has_grown
+            if is_held:
+                wait_s = LEAST_RELOAD_S
             if failing_since is not None:
                 wait_s *= random.uniform(0.5, 1.0)
-            if not (is_held and has_grown):
-                await asyncio.sleep(max(0.0, asked_at + wait_s - now))
+            await asyncio.sleep(max(0.0, asked_at + wait_s - now))
 
     async def _ask(
         self, playlist: MediaPlaylist | None, target_s: float, validators: dict[str, str], *, is_held: bool
@@ -145,9 +152,15 @@ class Lane:
             url, limits.hls_playlist_bytes, patience_s, validators=validators, silence_s=patience_s
         )
 
-    def _read(self, fetched: Fetched) -> MediaPlaylist:
+    async def _read(self, fetched: Fetched) -> MediaPlaylist:
+        most = self._limits.hls_playlist_bytes
         try:
-            found = parse(fetched.data, self._limits.hls_playlist_bytes)
+            # A long one takes a tenth of a second, which nobody else shall wait for.
+            found = (
+                (await asyncio.to_thread(parse, fetched.data, most))
+                if len(fetched.data) > 16384
+                else parse(fetched.data, most)
+            )
         except ProtocolError as error:
             raise DestinationError(str(error), "protocol") from error
         if not isinstance(found, MediaPlaylist):

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from relay.errors import DestinationError, ProtocolError, RefusedError
+from relay.errors import DestinationError, LimitError, ProtocolError, RefusedError
 from relay.ingest import segment as pieces
 from relay.ingest.feed import SegmentFeed
 from relay.ingest.hls_fetch import Fetcher
@@ -19,6 +19,7 @@ log = structlog.get_logger("relay.ingest.pull")
 ENDED_S = 10.0  # how often a source that has ended is asked whether it goes on
 RESTART_S = 10.0  # two playlists of one source begin anew together
 CHECK_S = 0.5
+BUSY_TRIES = 20
 PICTURE, SOUND = "pull", "pull-sound"
 
 
@@ -115,7 +116,16 @@ class HlsPull:
         feed = self._feed or self._new_feed()
         feed.uploading += 1
         try:
-            await feed.put(segment)
+            for _ in range(BUSY_TRIES):
+                try:
+                    await feed.put(segment)
+                    break
+                except LimitError as error:
+                    if error.limit != "hls_demux_queue":
+                        raise
+                await asyncio.sleep(CHECK_S)
+            else:
+                raise DestinationError("too many segments of all channels wait to be read", "busy")
         except RefusedError as error:
             if error.outcome in ("taken_over", "contested"):
                 raise taken() from error
@@ -145,6 +155,15 @@ class HlsPull:
 
     def _new_feed(self) -> SegmentFeed:
         around = self._around
+
+        def admit(channel: str) -> None:
+            """Nobody is put out by a source; and what a feed still reads when it is dropped stays out."""
+            if self._feed is not feed:
+                raise RefusedError("ended", "the source is pulled no more")
+            lease = around.hub.lease(channel)
+            if lease is not None and lease.publisher is not feed:
+                raise RefusedError("contested", "somebody publishes to the channel")
+
         self._feed = feed = SegmentFeed(
             around.hub,
             self._channel,
@@ -152,7 +171,7 @@ class HlsPull:
             notes=around.notes,
             backfill=around.backfill,
             limits=around.settings.limits,
-            admit=self._admit,
+            admit=admit,
             protocol="hls pull",
         )
         parts = urlsplit(self._config.url.reveal())
@@ -160,12 +179,6 @@ class HlsPull:
         if self._checking is None:
             self._check()
         return feed
-
-    def _admit(self, channel: str) -> None:
-        """Nobody is put out by a source. Raises RefusedError."""
-        lease = self._around.hub.lease(channel)
-        if lease is not None and lease.publisher is not self._feed:
-            raise RefusedError("contested", "somebody publishes to the channel")
 
     def _check(self) -> None:
         if self._feed is not None:

@@ -78,6 +78,8 @@ class Pull:
             self._words = ""
 
     def _live(self) -> None:
+        if self._supervisor.state is SourceState.LIVE and not self._words:
+            return
         self._words = ""
         self._supervisor.live()
         self._log.info("source live")

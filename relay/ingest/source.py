@@ -62,7 +62,7 @@ class Around(NamedTuple):
 
 
 class Telling(NamedTuple):
-    """Whom an attempt tells: ``live`` when media flows, ``waiting`` in words when there is nothing to do but wait."""
+    """Whom an attempt tells: ``live`` while media flows, ``waiting`` in words when there is nothing to do but wait."""
 
     live: Callable[[], None]
     waiting: Callable[[str], None]

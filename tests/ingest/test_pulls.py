@@ -4,8 +4,10 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+from relay.app import no_notes, no_place
 from relay.config import Settings
 from relay.hub import Hub, StreamState, Ticker
+from relay.ingest.demux import Demuxer
 from relay.ingest.pulls import Pulls
 from relay.ingest.source import Around, SourceConfig, SourceState
 from relay.outbound.dial import shared_tls
@@ -18,7 +20,10 @@ def make(tmp_path: Path) -> tuple[Pulls, Hub]:
     settings = Settings.model_validate({"data_dir": tmp_path, "outbound": {"allow_private": True}})
     hub = Hub()
     ticker = Ticker(asyncio.get_running_loop(), 100)
-    return Pulls(Around(hub, settings, ticker, shared_tls(settings), Counter())), hub
+    around = Around(
+        hub, settings, ticker, shared_tls(settings), Counter(), Demuxer(settings.limits), no_notes, no_place
+    )
+    return Pulls(around), hub
 
 
 async def test_a_source_waits_for_the_start_and_ends_with_the_close(tmp_path: Path) -> None:
