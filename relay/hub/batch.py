@@ -1,11 +1,19 @@
 """Batch: the packets of one publisher tick, and the encodings all readers of it share."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from relay.media import Packet, Track
 
 Tracks = tuple[Track | None, Track | None]
 """The (video, audio) tracks in force at a point of the stream; None where there is none yet."""
+
+
+class Note(NamedTuple):
+    """What a publisher had kept beside a piece of its media (Lease.keep), and how many of its packets are on disk."""
+
+    text: str
+    packets: int
 
 
 def follow(tracks: Tracks, packets: Sequence[Packet]) -> Tracks:
