@@ -81,7 +81,7 @@ class Fetcher:
         Raises DestinationError: GoneError, DestinationRejectedError where a credential is wanted, and others whose
         words never hold more of the URL than its host.
         """
-        where = _where(url)
+        first = where = _where(url)
         if byte_range is not None and byte_range.length > most_bytes:
             raise DestinationError(f"{where} offers a range of more than {most_bytes} bytes", "too_large")
         try:
@@ -101,7 +101,7 @@ class Fetcher:
         except (aiohttp.ClientError, OSError) as error:
             raise explain(error, where) from error
         raise DestinationError(
-            f"{where} answers with a redirect; enter the URL it leads to, or raise limits.hls_redirects", "redirect"
+            f"{first} answers with a redirect; enter the URL it leads to, or raise limits.hls_redirects", "redirect"
         )
 
     async def _once(

@@ -64,8 +64,16 @@ class Lane:
     """``run`` returns when the playlist has ended and all of it is handed on; it may be run again to see it go on."""
 
     def __init__(
-        self, url: str, name: str, position: Position, fetcher: Fetcher, taker: Taker, limits: LimitSettings
+        self,
+        url: str,
+        name: str,
+        position: Position,
+        fetcher: Fetcher,
+        taker: Taker,
+        limits: LimitSettings,
+        channel: str,
     ) -> None:
+        self._log = log.bind(channel=channel, playlist=name)
         self._url = url
         self._name = name
         self._track, _ = pieces.split_name(f"{name}/0")
@@ -173,7 +181,7 @@ class Lane:
         look = self._position.look(playlist, now)
         if look.missed:
             first = look.segments[0].sequence if look.segments else playlist.next_sequence
-            log.warning("segments left the playlist before they were seen", count=look.missed)
+            self._log.warning("segments left the playlist before they were seen", count=look.missed)
             self._taker.missing(range(first - min(look.missed, MISSED_MOST), first), self._track)
         # A segment can be fetched for as long as it is listed, and a playlist's length after that (§6.2.2).
         window_s = max(sum(item.duration_s for item in playlist.segments), 3 * playlist.target_s)
@@ -215,7 +223,7 @@ class Lane:
                 break
             await asyncio.sleep(LEAST_RELOAD_S / 2)
         if job.restarts:
-            log.info("the source counts its segments anew")
+            self._log.info("the source counts its segments anew")
             self._taker.restart()
         try:
             await self._taker.put(await task)
@@ -226,13 +234,15 @@ class Lane:
                 raise
             self._lost(job.segment, error)
         else:
+            self._position.settled(job.segment.sequence)
             self._lost_in_a_row = 0
 
     def _lost(self, segment: Segment, error: DestinationError) -> None:
         """This one will not come. A row of them is a source that does not work."""
         number = segment.sequence
+        self._position.settled(number)
         if not segment.is_gap:
-            log.warning("segment lost", number=number, reason=str(error))
+            self._log.warning("segment lost", number=number, reason=str(error))
             self._lost_in_a_row += 1
         self._taker.missing(range(number, number + 1), self._track)
         if self._lost_in_a_row >= LOST_IN_A_ROW:

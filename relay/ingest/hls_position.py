@@ -24,10 +24,14 @@ class Look(NamedTuple):
 
 
 class Position:
-    """The number of the next segment. ``begin`` at each attempt, then ``look`` at each playlist; times in seconds."""
+    """The number of the next segment. ``begin`` at each attempt, then ``look`` at each playlist; times in seconds.
+
+    What was looked at and never ``settled`` is looked at again by the next attempt.
+    """
 
     def __init__(self) -> None:
         self._next: int | None = None
+        self._unsettled: int | None = None  # the number of the first one
         self._is_beginning = True
         self._seen: dict[int, Face] = {}
         self._stale: tuple[float, int] | None = None  # since when, and the playlist's end then
@@ -35,6 +39,12 @@ class Position:
     def begin(self) -> None:
         """What was missed since the last look is time that has passed: go on near the end."""
         self._is_beginning = True
+        if self._next is not None and self._unsettled is not None:
+            self._next = min(self._next, self._unsettled)
+
+    def settled(self, number: int) -> None:
+        """Segment ``number``, and all before it, are handed on, or lost for good."""
+        self._unsettled = number + 1
 
     def look(self, playlist: MediaPlaylist, now: float) -> Look:
         """What is new in ``playlist``."""
@@ -47,6 +57,7 @@ class Position:
             if not self._has_restarted(playlist, self._next, now):
                 return Look(())
             self._seen.clear()
+            self._unsettled = None
             return self._take(playlist, _start(playlist))._replace(has_restarted=True)
         self._stale = None
         start = max(self._next, playlist.sequence)
@@ -61,6 +72,8 @@ class Position:
             self._seen[segment.sequence] = _face(segment)
         for number in sorted(self._seen)[:-_REMEMBERED]:
             del self._seen[number]
+        if self._unsettled is None or self._unsettled == self._next:
+            self._unsettled = start
         self._next = playlist.next_sequence
         self._stale = None
         return Look(taken)

@@ -48,7 +48,7 @@ class HlsPull:
         try:
             async with Fetcher(config, around.settings, around.tls, self._count) as fetcher:
                 lanes = [
-                    Lane(url, name, self._position(name), fetcher, self, around.settings.limits)
+                    Lane(url, name, self._position(name), fetcher, self, around.settings.limits, self._channel)
                     for name, url in (await self._choose(fetcher)).items()
                 ]
                 while True:

@@ -53,10 +53,13 @@ class Pull:
 
     def status(self) -> SourceStatus:
         supervisor = self._supervisor
+        words = supervisor.last_error
+        if self._words:
+            words = f"{self._words} (before that: {words})" if words not in ("", self._words) else self._words
         return SourceStatus(
             url=shown_url(self.config.url.reveal()),
             state=SourceState.IDLE if self._words else supervisor.state,
-            last_error=self._words or supervisor.last_error,
+            last_error=words,
             attempts=supervisor.attempts,
             bytes_received=self._around.bytes_received[self._channel] - self._bytes_before,
             outcomes=dict(supervisor.outcomes),

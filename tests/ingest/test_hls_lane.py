@@ -63,7 +63,7 @@ async def lane(site: Origin, taken: Taken, path: str = "/live/index.m3u8", **lim
     made = Settings.model_validate({"outbound": {"allow_private": True}, "limits": {"dial_s": 1, **limits}})
     config = SourceConfig(Secret(site.url))
     async with Fetcher(config, made, shared_tls(made), lambda _: None) as fetcher:
-        yield Lane(f"{site.url}{path}", "pull", Position(), fetcher, taken, made.limits)
+        yield Lane(f"{site.url}{path}", "pull", Position(), fetcher, taken, made.limits, "demo")
 
 
 def listed(first: int, count: int, *, ended: bool = False, before: str = "", kind: str = "VOD") -> str:

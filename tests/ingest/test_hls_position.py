@@ -12,6 +12,12 @@ def playlist(first: int, count: int, *, kind: str = "", ended: bool = False, nam
     return MediaPlaylist(2.0, first, segments, kind, ended)
 
 
+def settle(position: Position, look: Look) -> list[int]:
+    for segment in look.segments:
+        position.settled(segment.sequence)
+    return numbers(look)
+
+
 def numbers(look: Look) -> list[int]:
     return [segment.sequence for segment in look.segments]
 
@@ -30,7 +36,7 @@ def test_a_short_playlist_and_an_event_are_entered_likewise() -> None:
 
 def test_a_vod_is_taken_from_its_start_and_gone_on_with() -> None:
     position = Position()
-    assert len(position.look(playlist(0, 50, kind="VOD", ended=True), 0).segments) == 50
+    assert len(settle(position, position.look(playlist(0, 50, kind="VOD", ended=True), 0))) == 50
     position.begin()
     assert position.look(playlist(0, 50, kind="VOD", ended=True), 0).segments == ()
 
@@ -50,12 +56,27 @@ def test_what_left_the_window_unseen_is_told() -> None:
 
 def test_an_attempt_after_hours_begins_near_the_end_and_one_after_a_moment_repeats_nothing() -> None:
     position = Position()
-    position.look(playlist(0, 10), 0)
+    settle(position, position.look(playlist(0, 10), 0))
     position.begin()
-    assert numbers(position.look(playlist(1, 10), 2)) == [10]
+    assert settle(position, position.look(playlist(1, 10), 2)) == [10]
     position.begin()
     look = position.look(playlist(5000, 10), 9999)
     assert (numbers(look), look.missed) == ([5007, 5008, 5009], 0)
+
+
+def test_what_was_not_handed_on_is_looked_at_again_by_the_next_attempt() -> None:
+    position = Position()
+    vod = playlist(0, 50, kind="VOD", ended=True)
+    position.look(vod, 0)
+    position.settled(0)
+    position.settled(1)
+    position.begin()
+    assert numbers(position.look(vod, 1)) == list(range(2, 50))
+    live = Position()
+    live.look(playlist(0, 10), 0)
+    live.settled(7)
+    live.begin()
+    assert numbers(live.look(playlist(1, 10), 2)) == [8, 9, 10]
 
 
 def test_an_old_copy_of_the_playlist_is_no_restart() -> None:
@@ -93,6 +114,7 @@ def test_no_number_is_given_twice_without_a_restart(looks: list[tuple[int, int, 
         look = position.look(playlist(first, count, ended=ended), float(now))
         if look.has_restarted:
             highest = -1
+        settle(position, look)
         assert all(number > highest for number in numbers(look))
         assert numbers(look) == sorted(numbers(look))
         highest = max([highest, *numbers(look)])

@@ -1,9 +1,12 @@
 """HLS made by the real ffmpeg, and the NAL units and audio frames in it, to be compared whatever container had them."""
 
 import hashlib
+import io
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+
+import av
 
 from relay.protocol.mp4 import read_fragments, read_init
 from tests.support import clips
@@ -43,6 +46,22 @@ def make(clip: Path, kind: str, folder: Path, *more: str) -> dict[str, bytes]:
     done = subprocess.run([*argv, *made[:-1], *more, made[-1]], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix not in (".info",)}
+
+
+def read_ts(data: bytes) -> list[tuple[bool, bytes]]:
+    """(is it video, payload) of a TS segment of H.264 and AAC: NAL units length-prefixed, frames without ADTS."""
+    found: list[tuple[bool, bytes]] = []
+    with av.open(io.BytesIO(data), format="mpegts") as source:
+        for packet in source.demux():
+            if not packet.size:
+                continue
+            payload = bytes(packet)
+            if packet.stream.type == "video":
+                pieces = (piece.rstrip(b"\0") for piece in payload.split(b"\0\0\1"))
+                found.append((True, b"".join(len(piece).to_bytes(4, "big") + piece for piece in pieces if piece)))
+            else:
+                found.append((False, payload[7:] if payload[:2] in (b"\xff\xf1", b"\xff\xf9") else payload))
+    return found
 
 
 def nal_units(payload: bytes | memoryview) -> list[str]:
