@@ -16,7 +16,6 @@ from aiohttp import web
 from tests.e2e import publishers
 from tests.e2e.conftest import Start
 from tests.support import clips, hls
-from tests.support.listing import assert_same
 from tests.support.nginx import NginxFiles, NginxRtmp
 from tests.support.origin import compressed, endless, origin, status
 from tests.support.process import Processes
@@ -59,7 +58,7 @@ async def test_a_live_origin_is_pulled_into_the_archive_whole(
     ffmpeg = [clips.new_ffmpeg(), "-hide_banner", "-loglevel", "warning", "-nostdin", "-re", "-i", clip]
     made = hls.words(kind, nginx.root)
     encoder = processes.start(*ffmpeg, *made[:-1], "-hls_list_size", "6", made[-1], name="ffmpeg")
-    await relay.wait_channel("talk", "live")
+    await source_is(relay, "talk", "live")
     assert (await relay.metrics())['relay_source_up{channel="talk"}'] == 1
     await encoder.done(BRIEF.seconds + 30)
     await source_is(relay, "talk", "idle", "ended its stream")
@@ -171,7 +170,10 @@ async def test_nginx_rtmp_is_pulled_from(relay: Relay, processes: Processes) -> 
     await relay.api("PATCH", "/channels/talk", {"source": None})
     recording = await relay.recording("talk")
     got = read_folder(relay.data / "archive" / "talk" / recording["id"]).listing()
-    assert_same(sent, got, "pulled over RTMP", late_ms=6000)
+    for track in ("video", "audio"):  # nginx begins with the sound at once, and with the picture at a keyframe
+        expected, here = ([item.digest for item in listing.track(track)] for listing in (sent, got))
+        assert here == expected[-len(here) :]
+        assert len(here) > len(expected) / 2
 
 
 HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PLAYLIST-TYPE:VOD\n"
