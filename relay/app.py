@@ -5,7 +5,7 @@ import ctypes
 import gc
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import uvloop
@@ -18,10 +18,13 @@ from relay.database import Database
 from relay.database.crypto import make_once
 from relay.database.lock import owned
 from relay.egress.manager import EgressManager
-from relay.hub import Hub, Ticker
+from relay.hub import Hub, Note, Ticker
 from relay.ingest.admission import Admission
+from relay.ingest.hls_push import ROOT, HlsPush
+from relay.ingest.links import Links
 from relay.ingest.rtmp import RtmpIngest
 from relay.logs import setup_logs
+from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
 from relay.secret import Secret, new_key
 from relay.web.server import WebServer
@@ -46,7 +49,10 @@ class App:
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.egress = EgressManager(self.hub, settings)
-        self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
+        self.links = Links(self.hub, self.admission)
+        ticker = Ticker(loop, settings.rtmp.tick_ms)
+        self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker)
+        self.hls = HlsPush(self.hub, self.admission, self.links, settings, notes=self._notes, backfill=self._backfill)
         self.control = Control(
             settings=settings,
             database=self.database,
@@ -54,15 +60,18 @@ class App:
             admission=self.admission,
             egress=self.egress,
             archive=self.archive,
-            publisher=self.ingest.publisher,
-            health=self.ingest.health,
+            publisher=self.links.publisher,
+            health=self.links.health,
             publish_host=self._publish_host,
+            hls_base=self._hls_base,
             playback_base=self._playback_base,
         )
         self.lag = LoopLag(loop)
         collector = RelayCollector(
             hub=self.hub,
-            ingest=self.ingest,
+            links=self.links,
+            rtmp=self.ingest,
+            hls=self.hls,
             admission=self.admission,
             egress=self.egress,
             archive=self.archive,
@@ -87,6 +96,8 @@ class App:
             await self.archive.start()
         await self.web.start()
         await self.ingest.start()
+        await self.hls.start()
+        self.links.start()
         if not self.control.channel_names:
             await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
         if self.archive is not None:
@@ -96,12 +107,14 @@ class App:
         # What is made by now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        log.info("listening", rtmp=self.ingest.ports, http=self.web.port)
+        log.info("listening", rtmp=self.ingest.ports, hls=self.hls.port, http=self.web.port)
 
     async def close(self) -> None:
         """Publishers are told, destinations ended, the spool synced, uploads finished as far as time allows."""
         self._started = False
         await self.ingest.close()
+        await self.hls.close()
+        self.links.close()
         await self.egress.close()
         if self.archive is not None:
             await self.archive.close(self.settings.limits.shutdown_s / 2)
@@ -122,6 +135,16 @@ class App:
         if not named:
             named = own_address() if host in ("0.0.0.0", "::") else host
         return named, self.ingest.ports[0]
+
+    def _hls_base(self) -> str:
+        scheme = "http" if self.settings.ingest_http.tls_certificate is None else "https"
+        return f"{scheme}://{self._publish_host()[0]}:{self.hls.port}{ROOT}"
+
+    async def _notes(self, channel: str) -> Sequence[Note]:
+        return ()
+
+    async def _backfill(self, channel: str, packets: Sequence[Packet], note: str) -> bool:
+        return False
 
     def _playback_base(self) -> str:
         if self.settings.http.public_url:
