@@ -20,7 +20,8 @@ from relay.database.lock import owned
 from relay.egress.manager import EgressManager
 from relay.hub import Hub, Note, Ticker
 from relay.ingest.admission import Admission
-from relay.ingest.demux import Demuxer
+from relay.ingest.hls_push import ROOT, HlsPush
+from relay.ingest.links import Links
 from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
 from relay.ingest.source import Around
@@ -51,18 +52,20 @@ class App:
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.egress = EgressManager(self.hub, settings)
-        self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
-        self.demuxer = Demuxer(settings.limits)
+        self.links = Links(self.hub, self.admission)
+        ticker = Ticker(loop, settings.rtmp.tick_ms)
+        self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker)
+        self.hls = HlsPush(self.hub, self.admission, self.links, settings, notes=self._notes, backfill=self._backfill)
         self.pulls = Pulls(
             Around(
                 hub=self.hub,
                 settings=settings,
-                ticker=self.ingest.ticker,
+                ticker=ticker,
                 tls=shared_tls(settings),
-                bytes_received=self.ingest.bytes_received,
-                demuxer=self.demuxer,
-                notes=no_notes,
-                backfill=no_place,
+                bytes_received=self.links.bytes_received,
+                demuxer=self.hls.demuxer,
+                notes=self._notes,
+                backfill=self._backfill,
             )
         )
         self.control = Control(
@@ -73,15 +76,18 @@ class App:
             egress=self.egress,
             pulls=self.pulls,
             archive=self.archive,
-            publisher=self.ingest.publisher,
-            health=self.ingest.health,
+            publisher=self.links.publisher,
+            health=self.links.health,
             publish_host=self._publish_host,
+            hls_base=self._hls_base,
             playback_base=self._playback_base,
         )
         self.lag = LoopLag(loop)
         collector = RelayCollector(
             hub=self.hub,
-            ingest=self.ingest,
+            links=self.links,
+            rtmp=self.ingest,
+            hls=self.hls,
             admission=self.admission,
             egress=self.egress,
             pulls=self.pulls,
@@ -107,6 +113,8 @@ class App:
             await self.archive.start()
         await self.web.start()
         await self.ingest.start()
+        await self.hls.start()
+        self.links.start()
         if not self.control.channel_names:
             await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
         if self.archive is not None:
@@ -117,14 +125,15 @@ class App:
         # What is made by now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        log.info("listening", rtmp=self.ingest.ports, http=self.web.port)
+        log.info("listening", rtmp=self.ingest.ports, hls=self.hls.port, http=self.web.port)
 
     async def close(self) -> None:
         """Publishers are told, destinations ended, the spool synced, uploads finished as far as time allows."""
         self._started = False
         await self.pulls.close()
         await self.ingest.close()
-        await self.demuxer.close()
+        await self.hls.close()
+        self.links.close()
         await self.egress.close()
         if self.archive is not None:
             await self.archive.close(self.settings.limits.shutdown_s / 2)
@@ -145,6 +154,16 @@ class App:
         if not named:
             named = own_address() if host in ("0.0.0.0", "::") else host
         return named, self.ingest.ports[0]
+
+    def _hls_base(self) -> str:
+        scheme = "http" if self.settings.ingest_http.tls_certificate is None else "https"
+        return f"{scheme}://{self._publish_host()[0]}:{self.hls.port}{ROOT}"
+
+    async def _notes(self, channel: str) -> Sequence[Note]:
+        return ()
+
+    async def _backfill(self, channel: str, packets: Sequence[Packet], note: str) -> bool:
+        return False
 
     def _playback_base(self) -> str:
         if self.settings.http.public_url:
@@ -176,16 +195,6 @@ class App:
             "  Stop with Ctrl-C. In another terminal: .venv/bin/relay --help",
         ]
         return "\n".join(lines)
-
-
-async def no_notes(channel: str) -> Sequence[Note]:
-    """What an earlier run has on disk, where no archive can tell."""
-    return ()
-
-
-async def no_place(channel: str, packets: Sequence[Packet], note: str) -> bool:
-    """A late segment's place, where no archive has one."""
-    return False
 
 
 def own_address() -> str:

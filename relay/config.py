@@ -41,8 +41,16 @@ class RtmpSettings(Section):
     tls_listen: Address = "0.0.0.0:1936"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    public_host: str = ""  # what publish URLs name; empty: this machine's address
+    public_host: str = ""  # what publish URLs name, of RTMP and HLS; empty: this machine's address
     tick_ms: int = Field(100, ge=20, le=200)
+
+
+class IngestHttpSettings(Section):
+    """Where encoders upload HLS segments."""
+
+    listen: Address = "0.0.0.0:8081"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
 
 
 class HttpSettings(Section):
@@ -153,6 +161,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     database: str = ""  # an SQLAlchemy URL; empty: SQLite in the data directory
     rtmp: RtmpSettings = RtmpSettings()
+    ingest_http: IngestHttpSettings = IngestHttpSettings()
     http: HttpSettings = HttpSettings()
     archive: ArchiveSettings = ArchiveSettings()
     outbound: OutboundSettings = OutboundSettings()

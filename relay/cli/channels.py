@@ -130,6 +130,7 @@ def show_channel(channel: dict[str, Any], as_json: bool) -> None:
         ("state", "state"),
         ("publish to", "publish_url"),
         ("stream key", "stream_key"),
+        ("or by HLS", "hls_publish_url"),
         ("play from", "play_url"),
         ("read key", "read_key"),
         ("recording", "recording"),

@@ -43,6 +43,7 @@ class Control:
         publisher: Callable[[str], PublisherInfo | None],
         health: Callable[[str], Health],
         publish_host: Callable[[], tuple[str, int]],
+        hls_base: Callable[[], str],
         playback_base: Callable[[], str],
     ) -> None:
         self._settings = settings
@@ -55,6 +56,7 @@ class Control:
         self._publisher = publisher
         self._health = health
         self._publish_host = publish_host
+        self._hls_base = hls_base
         self._playback_base = playback_base
         self.recordings = Recordings(database.recordings, archive)
         self._rows: dict[str, ChannelRow] = {}
@@ -330,6 +332,7 @@ class Control:
             stream_key=row.stream_key.reveal(),
             read_key=row.read_key.reveal(),
             publish_url=f"rtmp://{at}/live",
+            hls_publish_url=f"{self._hls_base()}/{row.stream_key.reveal()}/index.m3u8",
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
             source=source_view(row, self._pulls.status(row.name)),

@@ -270,6 +270,7 @@ class ChannelView(BaseModel):
     stream_key: str
     read_key: str
     publish_url: str
+    hls_publish_url: str
     play_url: str
     playback_url: str
     source: SourceView | None

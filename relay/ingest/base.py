@@ -4,7 +4,7 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from relay.config import LimitSettings
 from relay.errors import LimitError
@@ -22,14 +22,6 @@ class PublisherInfo:
     bytes_received: int
     rtt_s: float | None
     out_of_order: int = 0
-
-
-@runtime_checkable
-class Shown(Protocol):
-    """A publisher that operators see."""
-
-    def info(self) -> PublisherInfo:
-        """It as it is now."""
 
 
 class TcpInfo(NamedTuple):

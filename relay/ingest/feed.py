@@ -5,6 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import structlog
 
@@ -27,6 +28,14 @@ FORGET_S = 15.0  # from the end of a stream until the same segments again are a 
 _MOST_ENDING_S = 30.0
 
 log = structlog.get_logger("relay.ingest.hls")
+
+
+class _Ending(NamedTuple):
+    """A goodbye at loop time ``since``, behind segment ``number`` of ``track``."""
+
+    since: float
+    track: str
+    number: int
 
 
 class SegmentFeed:
@@ -81,7 +90,7 @@ class SegmentFeed:
         self._media_at = 0.0  # loop time of the last segment that went to the stream
         self._length_ms = 0
         self._stalled = False
-        self._ending_since: float | None = None
+        self._ending: _Ending | None = None
 
     # --- a segment --------------------------------------------------------------------------------------------------
 
@@ -96,8 +105,9 @@ class SegmentFeed:
             self._known.forget()
         key = key_of(segment)
         task, is_known = self._known.once(key, lambda: self._take(segment, key))
-        if not is_known:
-            self._ending_since = None
+        ending = self._ending
+        if not is_known and ending is not None and (segment.track, segment.number) > (ending.track, ending.number):
+            self._ending = None  # it goes on after all
         try:
             async with asyncio.timeout(DURABLE_S + self._limits.hls_window_s):
                 outcome = await asyncio.shield(task)
@@ -321,17 +331,21 @@ class SegmentFeed:
 
     # --- endings ----------------------------------------------------------------------------------------------------
 
-    def end(self, *, clean: bool) -> None:
-        """No more will come. ``clean``: the encoder said so; the stream ends once all of it is durable and shown."""
-        if clean:
-            if self._lease is not None and self._ending_since is None:
-                self._ending_since = time.monotonic()
-            return
-        self._release(clean=False)
+    def end(self, *, clean: bool, after: tuple[str, int] = ("", -1)) -> None:
+        """No more will come. ``clean``: the encoder said so; the stream ends once all of it is durable and shown.
+
+        ``after``: track and number of the last segment, which may be still to come; an earlier run's end is none.
+        """
+        if not clean:
+            self._release(clean=False)
+        elif self._lease is not None:
+            lane = self._lanes.get(after[0])
+            if lane is None or after[1] < 0 or after[1] >= (lane.next or 0) - 1:
+                self._ending = _Ending(asyncio.get_running_loop().time(), *after)
 
     def _release(self, *, clean: bool) -> None:
         lease, self._lease = self._lease, None
-        self._ending_since, self._released_at = None, asyncio.get_running_loop().time()
+        self._ending, self._released_at = None, asyncio.get_running_loop().time()
         if lease is not None:
             lease.release(clean=clean)
             self._drop(RefusedError("ended", "the stream has ended; send the segment again"))
@@ -349,8 +363,11 @@ class SegmentFeed:
             if self._awaiting:
                 self._look_for_commits()
             return
-        if self._ending_since is not None:
-            if not self.is_busy or time.monotonic() - self._ending_since > _MOST_ENDING_S:
+        if self._ending is not None:
+            lane = self._lanes.get(self._ending.track)
+            is_all_here = lane is None or (lane.next or 0) > self._ending.number
+            waited_s = now - self._ending.since
+            if waited_s > _MOST_ENDING_S or (is_all_here and not self.is_busy):
                 log.info("publisher said goodbye", channel=self.channel, address=self.address)
                 self._release(clean=True)
             return

@@ -211,7 +211,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         try:
             address = split_publish(self._app, event.name)
             channel = door.admission.admit_publish(address.key, self._address)
-            door.admit(channel)
+            door.links.admit(channel)
         except (RefusedError, ProtocolError) as error:
             self._refuse(error, lambda text: self._connection.refuse_publish(event.stream_id, text))
             return

@@ -76,7 +76,7 @@ async def test_the_variant_that_fits_is_chosen(app: App, site: Origin, tmp_path:
     shown = app.control.channel(CHANNEL)
     assert shown.publisher is not None
     assert shown.publisher.protocol == "hls pull"
-    assert app.ingest.bytes_received[CHANNEL] > 100_000
+    assert app.links.bytes_received[CHANNEL] > 100_000
 
 
 async def test_a_publisher_with_the_key_has_the_channel_first(app: App, site: Origin, tmp_path: Path) -> None:

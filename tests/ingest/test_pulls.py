@@ -2,18 +2,27 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from relay.app import no_notes, no_place
 from relay.config import Settings
-from relay.hub import Hub, StreamState, Ticker
+from relay.hub import Hub, Note, StreamState, Ticker
 from relay.ingest.demux import Demuxer
 from relay.ingest.pulls import Pulls
 from relay.ingest.source import Around, SourceConfig, SourceState
+from relay.media import Packet
 from relay.outbound.dial import shared_tls
 from relay.secret import Secret
 from tests.egress import servers
 from tests.ingest.pulling import until
+
+
+async def no_notes(channel: str) -> Sequence[Note]:
+    return ()
+
+
+async def no_place(channel: str, packets: Sequence[Packet], note: str) -> bool:
+    return False
 
 
 def make(tmp_path: Path) -> tuple[Pulls, Hub]:
