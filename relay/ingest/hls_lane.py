@@ -13,6 +13,7 @@ from relay.errors import AddressError, DestinationError, DestinationRejectedErro
 from relay.ingest import segment as pieces
 from relay.ingest.hls_fetch import KEY_BYTES, Fetched, Fetcher, GoneError, decrypted
 from relay.ingest.hls_position import Position
+from relay.ingest.source import YIELDED
 from relay.protocol.m3u8 import Init, Key, MediaPlaylist, Segment, parse, resolve
 
 log = structlog.get_logger("relay.ingest.pull")
@@ -230,7 +231,7 @@ class Lane:
         except (MediaError, ProtocolError) as error:
             self._lost(job.segment, DestinationError(str(error), "media"))
         except DestinationError as error:
-            if error.outcome == "yielded":
+            if error.outcome == YIELDED:
                 raise
             self._lost(job.segment, error)
         else:

@@ -38,6 +38,7 @@ class HlsPull:
         self._feed: SegmentFeed | None = None
         self._restarted_at = float("-inf")
         self._leaving = False
+        self._evicted: asyncio.Future[None] = self._loop.create_future()
         self._checking: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -58,6 +59,8 @@ class HlsPull:
                     await asyncio.sleep(ENDED_S)
         finally:
             self._drop_feed()
+            if self._evicted.done():
+                self._evicted.exception()  # retrieved: something else may have failed first
 
     def leave(self) -> None:
         """Not wanted any more: the stream ends with this attempt."""
@@ -98,12 +101,16 @@ class HlsPull:
         )
         return chosen
 
-    @staticmethod
-    async def _follow(lanes: list[Lane]) -> None:
-        """Run ``lanes`` until all have ended, or one fails."""
-        tasks = [asyncio.create_task(lane.run()) for lane in lanes]
+    async def _follow(self, lanes: list[Lane]) -> None:
+        """Run ``lanes`` until all have ended, one fails, or the channel goes elsewhere."""
+        tasks = {asyncio.create_task(lane.run()) for lane in lanes}
+        going = set(tasks)
         try:
-            await asyncio.gather(*tasks)
+            while going:
+                done, _ = await asyncio.wait({*going, self._evicted}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                going -= done
         finally:
             for task in tasks:
                 task.cancel()
@@ -172,6 +179,7 @@ class HlsPull:
             backfill=around.backfill,
             limits=around.settings.limits,
             admit=admit,
+            on_evicted=lambda _: self._give_way(feed),
             protocol="hls pull",
         )
         parts = urlsplit(self._config.url.reveal())
@@ -179,6 +187,11 @@ class HlsPull:
         if self._checking is None:
             self._check()
         return feed
+
+    def _give_way(self, feed: SegmentFeed) -> None:
+        """Somebody else has the channel, or it is gone."""
+        if feed is self._feed and not self._evicted.done():
+            self._evicted.set_exception(taken())
 
     def _check(self) -> None:
         if self._feed is not None:

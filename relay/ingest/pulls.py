@@ -8,7 +8,17 @@ from relay.errors import DestinationError
 from relay.ingest.hls_position import Position
 from relay.ingest.hls_pull import HlsPull
 from relay.ingest.rtmp_pull import RtmpPull
-from relay.ingest.source import Around, Attempt, SourceConfig, SourceState, SourceStatus, Telling, shown_url, taken
+from relay.ingest.source import (
+    YIELDED,
+    Around,
+    Attempt,
+    SourceConfig,
+    SourceState,
+    SourceStatus,
+    Telling,
+    shown_url,
+    taken,
+)
 from relay.supervise import Backoff, Supervisor
 
 log = structlog.get_logger("relay.ingest.pull")
@@ -55,7 +65,7 @@ class Pull:
         supervisor = self._supervisor
         words = supervisor.last_error
         if self._words:
-            words = f"{self._words} (before that: {words})" if words not in ("", self._words) else self._words
+            words = f"{self._words} (before that: {words})" if words else self._words
         return SourceStatus(
             url=shown_url(self.config.url.reveal()),
             state=SourceState.IDLE if self._words else supervisor.state,
@@ -93,6 +103,10 @@ class Pull:
             self._log.info("source waits", reason=words)
 
     def _failed(self, error: Exception, wait_s: float) -> None:
+        if isinstance(error, DestinationError) and error.outcome == YIELDED:
+            self._supervisor.forget()  # nothing is wrong with the source
+            self._log.info("source gave way", reason=str(error))
+            return
         fault = None if isinstance(error, DestinationError) else error
         words = type(error).__name__ if fault else str(error)
         self._log.warning("source failed", reason=words, next_try_s=round(wait_s, 1), exc_info=fault)

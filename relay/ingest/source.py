@@ -17,6 +17,7 @@ from relay.secret import Secret
 from relay.supervise import AttemptState
 
 SourceState = AttemptState
+YIELDED = "yielded"  # outcome of an attempt that gave way to a publisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +103,4 @@ def rtmp_source(config: SourceConfig) -> tuple[RtmpUrl, str]:
 
 def taken() -> DestinationError:
     """Why an attempt ends when somebody publishes to the channel with its key."""
-    return DestinationError("somebody publishes to the channel with its key; the source goes on afterwards", "yielded")
+    return DestinationError("somebody publishes to the channel with its key; the source goes on afterwards", YIELDED)

@@ -23,7 +23,7 @@ from tests.support.recording import read_folder
 from tests.support.relay import Relay
 
 pytestmark = pytest.mark.timeout(1500 if clips.FULL else 300)
-LIVE_S = 600 if clips.FULL else 16
+LIVE_S = 600 if clips.FULL else 10
 BRIEF = clips.Clip("h264-b-brief", clips.H264_B.video, clips.H264_B.audio, seconds=60 if clips.FULL else 8)
 QUICK = {"LIMITS__RETRY_FIRST_S": 0.2, "LIMITS__RETRY_MOST_S": 0.5}
 
