@@ -18,7 +18,8 @@ from relay.database import Database
 from relay.database.crypto import make_once
 from relay.database.lock import owned
 from relay.egress.manager import EgressManager
-from relay.hub import Hub, Note, Ticker
+from relay.hub import Hub, Ticker
+from relay.hub.batch import Note
 from relay.ingest.admission import Admission
 from relay.ingest.hls_push import ROOT, HlsPush
 from relay.ingest.links import Links

@@ -4,7 +4,7 @@ Floor 2. A write is synchronous and never waits for a reader nor fails because o
 sockets, files or protocols: doors (ingest, egress, archive) come to the hub, never the other way.
 """
 
-from relay.hub.batch import Batch, Note
+from relay.hub.batch import Batch
 from relay.hub.hub import Hub, Lease, Publisher, StreamListener
 from relay.hub.stream import Stream, StreamState
 from relay.hub.subscription import BacklogLimit, Reader, Subscription
@@ -15,7 +15,6 @@ __all__ = [
     "Batch",
     "Hub",
     "Lease",
-    "Note",
     "Publisher",
     "Reader",
     "Stream",

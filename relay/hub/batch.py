@@ -9,13 +9,6 @@ Tracks = tuple[Track | None, Track | None]
 """The (video, audio) tracks in force at a point of the stream; None where there is none yet."""
 
 
-class Note(NamedTuple):
-    """What a publisher had kept beside a piece of its media (Lease.keep), and how many of its packets are on disk."""
-
-    text: str
-    packets: int
-
-
 def follow(tracks: Tracks, packets: Sequence[Packet]) -> Tracks:
     """The tracks in force after ``packets``, starting from ``tracks``."""
     video, audio = tracks
@@ -25,6 +18,13 @@ def follow(tracks: Tracks, packets: Sequence[Packet]) -> Tracks:
         else:
             audio = packet.track
     return video, audio
+
+
+class Note(NamedTuple):
+    """What a publisher wanted kept beside some packets, and how many of them are on disk."""
+
+    text: str
+    packets: int
 
 
 class Batch:

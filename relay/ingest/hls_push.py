@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from relay.config import Settings
-from relay.errors import LimitError, MediaError, ProtocolError, RefusedError, RelayError
+from relay.errors import LimitError, MediaError, ProtocolError, RefusedError, RelayError, SpoolError
 from relay.hub import Hub
 from relay.ingest.admission import Admission
 from relay.ingest.base import tcp_info
@@ -148,6 +148,8 @@ class HlsPush:
             return self._refusal(address, 422, "unreadable", error)
         except RefusedError as error:
             return self._refusal(address, _STATUS.get(error.outcome, 409), error.outcome, error)
+        except SpoolError as error:
+            return self._refusal(address, 503, "not_durable", error)
         except Exception:
             log.exception("upload failed", address=address)
             return web.Response(status=500, text="the relay failed to answer; its log says why\n")

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 
-from relay.hub import Note
+from relay.hub.batch import Note
 from relay.ingest.segment import Key, Outcome, read_note
 
 MOST = 4096  # hours of segments

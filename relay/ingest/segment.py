@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from relay.hub import Note
+from relay.hub.batch import Note
 from relay.media import Packet
 
 Notes = Callable[[str], Awaitable[Sequence[Note]]]
@@ -20,7 +20,7 @@ Backfill = Callable[[str, Sequence[Packet], str], Awaitable[bool]]
 UNNUMBERED = -1
 _DIGITS = re.compile(r"[0-9]+")
 _MOST_DIGITS = 18
-_LONGEST_NAME = 200
+_LONGEST_NAME = 120  # a note has up to 1,000 characters, escapes included
 
 
 class Outcome(StrEnum):
@@ -55,7 +55,7 @@ class Key(NamedTuple):
 
     def note(self) -> str:
         """As written to disk."""
-        return json.dumps(self._asdict(), separators=(",", ":"))
+        return json.dumps(self._asdict(), separators=(",", ":"), ensure_ascii=False)
 
 
 def key_of(segment: Segment) -> Key:

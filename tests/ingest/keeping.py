@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from relay.config import LimitSettings
-from relay.hub import Batch, Hub, Note, Stream
+from relay.hub import Batch, Hub, Stream
+from relay.hub.batch import Note
 from relay.ingest.demux import Demuxer
 from relay.ingest.feed import SegmentFeed
 from relay.ingest.segment import Outcome, Segment, split_name

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay.errors import MediaError, RefusedError
-from relay.hub import Note, StreamState
+from relay.hub import StreamState
+from relay.hub.batch import Note
 from relay.ingest.segment import Outcome
 from relay.media import Packet
 from tests.ingest import segments

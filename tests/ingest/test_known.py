@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.hub import Note
+from relay.hub.batch import Note
 from relay.ingest.known import Known
 from relay.ingest.segment import Key, Outcome
 
