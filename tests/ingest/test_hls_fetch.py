@@ -3,8 +3,10 @@
 import asyncio
 import gzip
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from relay.outbound.dial import shared_tls
 from relay.protocol.m3u8 import ByteRange
 from relay.secret import Secret
 from tests.support.origin import Answer, Origin, compressed, endless, origin, status
+from tests.support.tls import make_certificates
 
 TOKEN = "SECRETTOKEN"
 
@@ -185,6 +188,21 @@ async def test_the_outbound_policy_holds_for_names_literals_and_redirects(site: 
             with pytest.raises(AddressError, match="does not dial"):
                 await client.get(f"{url}/a", 1000, 5)
     assert site.asked == []
+
+
+async def test_certificates_are_checked(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificates.certificate, certificates.key)
+    async with origin(tls) as site:
+        site.files["/a"] = b"x"
+        url = site.url.replace("127.0.0.1", "localhost")
+        async with fetcher(url, outbound={"allow_private": True, "ca_file": certificates.authority}) as client:
+            found = await client.get(f"{url}/a", 1000, 5)
+            assert found is not None
+        async with fetcher(url) as client:
+            with pytest.raises(DestinationError, match="certificate of localhost:"):
+                await client.get(f"{url}/a", 1000, 5)
 
 
 async def test_nobody_there() -> None:

@@ -151,3 +151,26 @@ async def test_a_source_that_begins_anew_goes_on_as_the_same_stream(app: App, si
     assert view is not None
     assert view.attempts == 1
     assert kept.ends == 0
+
+
+async def test_after_hours_away_it_goes_on_where_the_source_is(
+    app: App, site: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.ingest.hls_lane.RELOAD_FOR_S", 0.2)
+    await serve(site, "ts", tmp_path / "hls")
+    whole = site.files["/index.m3u8"]
+    assert isinstance(whole, bytes)
+    site.files["/index.m3u8"] = live = whole.replace(b"#EXT-X-ENDLIST\n", b"")
+    kept = Kept(app)
+    await pull(app, f"{site.url}/index.m3u8")
+    await until(lambda: len(kept.digests(video=True)) == 180, "all there is")
+    files, site.files = site.files, {}
+    await source_is(app, "retrying", "answers 404")
+    assert app.hub.stream(CHANNEL).state is StreamState.HOLDING
+    assert len(kept.digests(video=True)) == 180
+    site.files = files | {"/index.m3u8": live.replace(b"MEDIA-SEQUENCE:0", b"MEDIA-SEQUENCE:7000")}
+    await source_is(app, "live")
+    await until(lambda: len(kept.digests(video=True)) == 360, "all there is now")
+    times = [packet.dts_ms for packet in kept.packets if packet.is_video]
+    assert times == sorted(set(times))
+    assert times[180] - times[179] < 60_000  # no thousands of segments are reckoned missing
