@@ -68,6 +68,27 @@ async def test_a_live_origin_is_pulled_into_the_archive_whole(
     assert recording["gap_s"] == 0
 
 
+async def test_a_relay_that_is_killed_goes_on_without_loss_or_doubles(start_relay: Start, processes: Processes) -> None:
+    relay = await start_relay(**QUICK)
+    nginx = NginxFiles(processes)
+    await nginx.start()
+    clip = await asyncio.to_thread(clips.make, BRIEF)
+    await relay.add_channel("talk")
+    await pull(relay, "talk", f"{nginx.url}/index.m3u8")
+    ffmpeg = [clips.new_ffmpeg(), "-hide_banner", "-loglevel", "warning", "-nostdin", "-re", "-i", clip]
+    made = hls.words("ts", nginx.root)
+    encoder = processes.start(*ffmpeg, *made[:-1], "-hls_list_size", "6", made[-1], name="ffmpeg")
+    await source_is(relay, "talk", "live")
+    await asyncio.sleep(random.Random(3).uniform(0.1, 1.5))
+    relay.kill()
+    await relay.start()
+    await encoder.done(BRIEF.seconds + 30)
+    await source_is(relay, "talk", "idle", "ended its stream")
+    recording = await relay.recording("talk")
+    got = hls.recorded_units(read_folder(relay.data / "archive" / "talk" / recording["id"]))
+    assert got == hls.flv_units(clip)
+
+
 async def listed(playlist: Path, into: dict[str, None]) -> None:
     """Note every segment name the playlist ever has, in order."""
     while True:

@@ -124,8 +124,14 @@ async def test_an_event_that_ended_before_is_left_alone_and_one_that_goes_on_is_
     assert "/index0.ts" not in site.paths()
 
 
-async def test_a_source_that_begins_anew_goes_on_as_the_same_stream(app: App, site: Origin, tmp_path: Path) -> None:
-    """An origin that is started again counts from 0, and its clock does."""
+@pytest.mark.parametrize("store", ["off", "file:archive"])
+async def test_a_source_that_begins_anew_goes_on_as_the_same_stream(store: str, site: Origin, tmp_path: Path) -> None:
+    """An origin that is started again counts from 0, and its clock does; what an archive has noted is of no matter."""
+    async with running_app(tmp_path / "near", limits=LIMITS, archive={"store": store}) as app:
+        await begins_anew(app, site, tmp_path)
+
+
+async def begins_anew(app: App, site: Origin, tmp_path: Path) -> None:
     await serve(site, "ts", tmp_path / "hls")
     whole = site.files["/index.m3u8"]
     assert isinstance(whole, bytes)
