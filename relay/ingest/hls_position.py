@@ -42,6 +42,16 @@ class Position:
         if self._next is not None and self._unsettled is not None:
             self._next = min(self._next, self._unsettled)
 
+    def resume(self, number: int) -> None:
+        """An earlier run of the relay has segments up to ``number``, that one perhaps not to its end."""
+        if self._next is None:
+            self._next = self._unsettled = number
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a place to go on from."""
+        return self._next is not None
+
     def settled(self, number: int) -> None:
         """Segment ``number``, and all before it, are handed on, or lost for good."""
         self._unsettled = number + 1

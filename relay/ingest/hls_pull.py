@@ -48,6 +48,7 @@ class HlsPull:
             position.begin()
         try:
             async with Fetcher(config, around.settings, around.tls, self._count) as fetcher:
+                await self._remember()
                 lanes = [
                     Lane(url, name, self._position(name), fetcher, self, around.settings.limits, self._channel)
                     for name, url in (await self._choose(fetcher)).items()
@@ -65,6 +66,19 @@ class HlsPull:
     def leave(self) -> None:
         """Not wanted any more: the stream ends with this attempt."""
         self._leaving = True
+
+    async def _remember(self) -> None:
+        """After a restart of the relay: go on behind what its archive has of this source."""
+        if any(position.is_known for position in self._positions.values()):
+            return
+        lasts: dict[str, int] = {}
+        for note in await self._around.notes(self._channel):
+            key = pieces.read_note(note.text)
+            name, slash, number = ("", "", "") if key is None else key.name.partition("/")
+            if slash and name in (PICTURE, SOUND) and number.isascii() and number.isdigit():
+                lasts[name] = int(number)
+        for name, last in lasts.items():
+            self._position(name).resume(last)
 
     def _position(self, name: str) -> Position:
         return self._positions.setdefault(name, Position())

@@ -79,6 +79,21 @@ def test_what_was_not_handed_on_is_looked_at_again_by_the_next_attempt() -> None
     assert numbers(live.look(playlist(1, 10), 2)) == [8, 9, 10]
 
 
+def test_an_earlier_run_is_gone_on_from_also_where_the_playlist_has_ended_meanwhile() -> None:
+    position = Position()
+    assert not position.is_known
+    position.resume(48)
+    assert position.is_known
+    assert numbers(position.look(playlist(0, 50, ended=True), 0)) == [48, 49]
+    far = Position()
+    far.resume(3)
+    assert numbers(far.look(playlist(40, 10), 0)) == [47, 48, 49]
+    restarted = Position()
+    restarted.resume(700)
+    assert restarted.look(playlist(0, 2), 0) == Look(())
+    assert restarted.look(playlist(0, 4), 5).has_restarted
+
+
 def test_an_old_copy_of_the_playlist_is_no_restart() -> None:
     position = Position()
     position.look(playlist(10, 5), 0)
