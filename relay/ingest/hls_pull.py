@@ -20,6 +20,7 @@ ENDED_S = 10.0  # how often a source that has ended is asked whether it goes on
 RESTART_S = 10.0  # two playlists of one source begin anew together
 CHECK_S = 0.5
 BUSY_TRIES = 20
+PATIENCE_S = 3.0
 PICTURE, SOUND = "pull", "pull-sound"
 
 
@@ -37,6 +38,7 @@ class HlsPull:
         self._loop = asyncio.get_running_loop()
         self._feed: SegmentFeed | None = None
         self._restarted_at = float("-inf")
+        self._puts: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._evicted: asyncio.Future[None] = self._loop.create_future()
         self._checking: asyncio.TimerHandle | None = None
@@ -133,28 +135,48 @@ class HlsPull:
     # --- hls_lane.Taker ---------------------------------------------------------------------------------------
 
     async def put(self, segment: pieces.Segment) -> None:
-        """Hand a segment to the feed, which takes the channel with its first one."""
+        """Hand a segment to the feed, which takes the channel with its first one.
+
+        Returns once it is durable, or when the disk has had its time: what comes next is shown all the same.
+        """
         feed = self._feed or self._new_feed()
+        task = asyncio.create_task(self._put(feed, segment))
+        self._puts.add(task)
+        task.add_done_callback(self._put_done)
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
+        if task.cancelled():  # its feed was dropped
+            raise DestinationError("the source began anew before this segment was taken", "restarted")
+        if done:
+            task.result()
+        if feed is self._feed:
+            self._telling.live()
+
+    @staticmethod
+    async def _put(feed: SegmentFeed, segment: pieces.Segment) -> None:
         feed.uploading += 1
         try:
             for _ in range(BUSY_TRIES):
                 try:
                     await feed.put(segment)
-                    break
                 except LimitError as error:
                     if error.limit != "hls_demux_queue":
                         raise
+                else:
+                    return
                 await asyncio.sleep(CHECK_S)
-            else:
-                raise DestinationError("too many segments of all channels wait to be read", "busy")
+            raise DestinationError("too many segments of all channels wait to be read", "busy")
         except RefusedError as error:
             if error.outcome in ("taken_over", "contested"):
                 raise taken() from error
             raise DestinationError(str(error), error.outcome) from error
         finally:
             feed.uploading -= 1
-        if feed is self._feed:
-            self._telling.live()
+
+    def _put_done(self, task: "asyncio.Task[None]") -> None:
+        self._puts.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.debug("segment not taken", channel=self._channel, reason=str(error))  # told by whoever waited for it
 
     def missing(self, numbers: range, track: str) -> None:
         if self._feed is not None:
@@ -228,6 +250,8 @@ class HlsPull:
     def _drop_feed(self) -> None:
         """Let go of the channel; the stream is held, unless the source is not wanted any more."""
         feed, self._feed = self._feed, None
+        for task in self._puts:
+            task.cancel()
         if self._checking is not None:
             self._checking.cancel()
             self._checking = None

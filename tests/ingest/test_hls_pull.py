@@ -124,39 +124,46 @@ async def test_an_event_that_ended_before_is_left_alone_and_one_that_goes_on_is_
     assert "/index0.ts" not in site.paths()
 
 
-@pytest.mark.parametrize("store", ["off", "file:archive"])
-async def test_a_source_that_begins_anew_goes_on_as_the_same_stream(store: str, site: Origin, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("store", "kind", "names"),
+    [
+        ("off", "ts", ["/index.m3u8"]),
+        ("file:archive", "ts", ["/index.m3u8"]),
+        ("off", "sound-apart", ["/list_0.m3u8", "/list_1.m3u8"]),
+    ],
+)
+async def test_a_source_that_begins_anew_goes_on_as_the_same_stream(
+    store: str, kind: str, names: list[str], site: Origin, tmp_path: Path
+) -> None:
     """An origin that is started again counts from 0, and its clock does; what an archive has noted is of no matter."""
     async with running_app(tmp_path / "near", limits=LIMITS, archive={"store": store}) as app:
-        await begins_anew(app, site, tmp_path)
-
-
-async def begins_anew(app: App, site: Origin, tmp_path: Path) -> None:
-    await serve(site, "ts", tmp_path / "hls")
-    whole = site.files["/index.m3u8"]
-    assert isinstance(whole, bytes)
-    entries = re.split(r"(?=#EXTINF)", whole.decode().replace("#EXT-X-ENDLIST\n", ""))
-    first = "".join(entries).replace("MEDIA-SEQUENCE:0", "MEDIA-SEQUENCE:700")
-    site.files["/index.m3u8"] = first
-    kept = Kept(app)
-    await pull(app, f"{site.url}/index.m3u8")
-    await source_is(app, "live")
-    before = 180
-    await until(lambda: len(kept.digests(video=True)) == before, "all of the first")
-    for number in range(1, len(entries)):
-        site.files["/index.m3u8"] = "".join(entries[: number + 1])
-        await asyncio.sleep(1.5)
-        if len(kept.digests(video=True)) > before + 30:
-            break
-    await until(lambda: len(kept.digests(video=True)) > before + 30, "gone on")
-    times = [packet.dts_ms for packet in kept.packets if packet.is_video]
-    assert times == sorted(set(times))
-    video, _ = kept_units(kept)
-    assert len(video) > len(set(video)), "nothing came a second time"
-    view = app.control.channel(CHANNEL).source
-    assert view is not None
-    assert view.attempts == 1
-    assert kept.ends == 0
+        await serve(site, kind, tmp_path / "hls")
+        lists: dict[str, list[str]] = {}
+        for name in names:
+            whole = site.files[name]
+            assert isinstance(whole, bytes)
+            lists[name] = re.split(r"(?=#EXTINF)", whole.decode().replace("#EXT-X-ENDLIST\n", ""))
+            site.files[name] = "".join(lists[name]).replace("MEDIA-SEQUENCE:0", "MEDIA-SEQUENCE:700")
+        kept = Kept(app)
+        await pull(app, f"{site.url}/index.m3u8")
+        before = 180
+        await until(lambda: len(kept.digests(video=True)) == before, "all of the first")
+        for number in range(1, 6):
+            for name in names:
+                site.files[name] = "".join(lists[name][: number + 1])
+            await asyncio.sleep(1.5)
+            if len(kept.digests(video=True)) > before + 30:
+                break
+        await until(lambda: len(kept.digests(video=True)) > before + 30, "gone on")
+        for is_video in (True, False):
+            times = [packet.dts_ms for packet in kept.packets if packet.is_video is is_video]
+            assert times == sorted(set(times))
+        video, _ = kept_units(kept)
+        assert len(video) > len(set(video)), "nothing came a second time"
+        assert kept.ends == 0
+        view = app.control.channel(CHANNEL).source
+        assert view is not None
+        assert view.attempts == 1
 
 
 async def test_after_hours_away_it_goes_on_where_the_source_is(
@@ -180,3 +187,17 @@ async def test_after_hours_away_it_goes_on_where_the_source_is(
     times = [packet.dts_ms for packet in kept.packets if packet.is_video]
     assert times == sorted(set(times))
     assert times[180] - times[179] < 60_000  # no thousands of segments are reckoned missing
+
+
+async def test_a_disk_that_takes_nothing_holds_up_no_viewer(
+    app: App, site: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.ingest.hls_pull.PATIENCE_S", 0.2)
+    await serve(site, "ts", tmp_path / "hls", "-hls_playlist_type", "vod")
+    stream = app.hub.stream(CHANNEL)
+    stream.set_keeper(True)  # and it commits nothing
+    kept = Kept(app)
+    await pull(app, f"{site.url}/index.m3u8")
+    await until(lambda: len(kept.digests(video=True)) == 180, "all of it")
+    assert stream.durable_seq == 0
+    await until(lambda: stream.stats.video_packets > 60, "shown")
