@@ -219,7 +219,7 @@ class HlsPush:
         most = self._settings.limits.hls_segment_bytes
         if (request.content_length or 0) > most:
             raise LimitError("hls_segment", f"an upload of {request.content_length} bytes; {most} are allowed")
-        if request.headers.get("Expect", "").lower() == "100-continue":
+        if request.headers.get("Expect", "").lower() == "100-continue" and not request.content.is_eof():
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         body = bytearray()

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.web_protocol import RequestHandler
 
 from relay.config import LimitSettings, split_address
@@ -66,6 +67,15 @@ class UploadConnection(RequestHandler):
         if request is not None and request.content.is_eof():
             # ffmpeg closes without waiting for the answer; what it sent is whole, and is not to be thrown away.
             self._current_request = None
+        if self._request_factory is not None:
+            # The same for requests it sent behind one that is still waiting for its answer.
+            loop = asyncio.get_running_loop()
+            for message, payload in self._messages:
+                if payload.is_eof() and isinstance(message, RawRequestMessage):
+                    writer = StreamWriter(self, loop)
+                    assert self._task_handler is not None
+                    self._listener.go_on(self._request_factory(message, payload, self, writer, self._task_handler))
+            self._messages.clear()
         super().connection_lost(exc)
         self.heard()
         if self._is_counted:
@@ -101,12 +111,19 @@ class Listener:
         self.open = 0
         self._handler = handler
         self._on_refused = on_refused
+        self._going_on: set[asyncio.Future[web.StreamResponse]] = set()
         self._server: UploadServer | None = None
         self._socket: asyncio.Server | None = None
 
     def refused(self, address: str, error: LimitError) -> None:
         self._on_refused(error.limit)
         log.warning("connection refused", address=address, limit=error.limit, reason=str(error))
+
+    def go_on(self, request: web.BaseRequest) -> None:
+        """Take a whole request whose client is gone."""
+        task = asyncio.ensure_future(self._handler(request))
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
 
     async def start(self, address: str, tls: ssl.SSLContext | None) -> None:
         """Listen on ``address``. Raises ConfigError when it is taken."""

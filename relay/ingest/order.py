@@ -13,6 +13,7 @@ from relay.ingest.segment_clock import NEAR_MS, End, SegmentClock
 from relay.protocol import flv
 
 HOLES_MOST = 512  # numbers remembered; names that leap further than this do not count segments
+CONTIGUOUS_MS = 100  # media this close to the end of the track follows it, whatever the numbers say
 LEAST_WAIT_S = 1.0
 LOOK_AGAIN_S = 0.25
 
@@ -108,7 +109,7 @@ class Lane:
             return 0
         if gap_ms is None:
             return passed
-        if abs(gap_ms) <= min(NEAR_MS, length_ms // 2):
+        if abs(gap_ms) <= min(CONTIGUOUS_MS, length_ms // 4):
             return 0  # names that do not count one by one
         length_ms = max(self.end.length_ms, 1)
         if 0 < gap_ms < passed * length_ms // 4:

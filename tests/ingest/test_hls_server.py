@@ -78,6 +78,22 @@ async def test_a_client_that_does_not_wait_for_the_answer() -> None:
         assert made.bodies == [b"hello"]
 
 
+async def test_one_that_sends_the_next_before_the_answer_and_goes() -> None:
+    async with door() as made:
+        made.wait.clear()
+        _, writer = await asyncio.open_connection("127.0.0.1", made.listener.port)
+        writer.write(PUT + PUT.replace(b"hello", b"again") + PUT[:-1])
+        await made.asked.wait()
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+        made.wait.set()
+        async with asyncio.timeout(20):
+            while len(made.bodies) < 2:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert sorted(made.bodies) == [b"again", b"hello"]
+
+
 async def test_a_cut_upload_is_no_upload() -> None:
     async with door() as made:
         _, writer = await asyncio.open_connection("127.0.0.1", made.listener.port)
