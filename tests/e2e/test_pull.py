@@ -23,7 +23,7 @@ from tests.support.recording import read_folder
 from tests.support.relay import Relay
 
 pytestmark = pytest.mark.timeout(1500 if clips.FULL else 300)
-LIVE_S = 600 if clips.FULL else 10
+LIVE_S = 600 if clips.FULL else 8
 BRIEF = clips.Clip("h264-b-brief", clips.H264_B.video, clips.H264_B.audio, seconds=60 if clips.FULL else 8)
 QUICK = {"LIMITS__RETRY_FIRST_S": 0.2, "LIMITS__RETRY_MOST_S": 0.5}
 
@@ -145,8 +145,8 @@ async def test_origin_and_encoder_are_killed_and_the_archive_has_what_was_served
     watching = asyncio.create_task(listed(nginx.root / "index.m3u8", served))
     encoder = encode(1)
     await pull(relay, "talk", f"{nginx.url}/index.m3u8")
-    until = time.monotonic() + LIVE_S
     await relay.wait_channel("talk", "live")
+    until = time.monotonic() + LIVE_S
     runs = 1
     while time.monotonic() < until:
         await asyncio.sleep(rng.uniform(20, 40) if clips.FULL else 4)
@@ -158,9 +158,9 @@ async def test_origin_and_encoder_are_killed_and_the_archive_has_what_was_served
             encoder.kill()
             runs += 1
             encoder = encode(runs)
-    await asyncio.sleep(6)
+    await asyncio.sleep(4)
     encoder.kill()
-    await asyncio.sleep(5)
+    await asyncio.sleep(4)
     watching.cancel()
     await relay.api("PATCH", "/channels/talk", {"source": None})
     recording = await relay.recording("talk")

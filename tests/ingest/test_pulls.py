@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from relay.config import Settings
-from relay.hub import Hub, Note, StreamState, Ticker
+from relay.hub import Hub, StreamState, Ticker
+from relay.hub.batch import Note
 from relay.ingest.demux import Demuxer
 from relay.ingest.pulls import Pulls
 from relay.ingest.source import Around, SourceConfig, SourceState
