@@ -68,7 +68,7 @@ async def test_a_link_that_cuts_delays_and_reorders(
     channel = await relay.add_channel("talk")
     async with bad_link(upload_url(relay, channel)) as link:
         await encode(processes, link.url, "-method", "PUT", "-hls_segment_type", kind)
-        await link.drained()
+        await link.drained(900 if FULL else 120)
         assert len(link.segments) >= SECONDS / SEGMENT_S
         assert link.cuts > (100 if FULL else 0)
     recording = await recorded(relay, "talk")
@@ -100,10 +100,12 @@ async def test_ffmpeg_straight_to_the_relay(words: tuple[str, ...], relay: Relay
 
 
 async def test_ffmpeg_with_persistent_connections(relay: Relay, processes: Processes) -> None:
-    """ffmpeg 9 uploads no playlist then (named quirk): the stream is held, and its end is not clean."""
+    """ffmpeg 9 uploads hardly any playlist then, often not even the last (named quirk): the stream is held instead."""
     channel = await relay.add_channel("talk")
     await encode(processes, upload_url(relay, channel), "-method", "PUT", "-http_persistent", "1", seconds=4)
-    await relay.wait_channel("talk", "holding", within=60)
+    async with asyncio.timeout(60):
+        while (await relay.channel("talk"))["state"] == "live":  # noqa: ASYNC110 - another process is waited for
+            await asyncio.sleep(0.1)
     samples = await relay.metrics()
     assert samples['relay_ingest_packets_total{channel="talk",track="video"}'] == 80
     assert samples['relay_hls_segments_total{outcome="stored"}'] == 8
@@ -117,6 +119,21 @@ async def test_dash_with_audio_and_video_apart(relay: Relay, processes: Processe
     await processes.start(FFMPEG, *QUIET[:-1], "fatal", *source, *muxer, name="ffmpeg").done(60)
     recording = await recorded(relay, "talk")
     found = payloads.of_recording(recording)
+    assert len(found["video"]) == len(set(found["video"])) == 100
+    assert abs(len(found["audio"]) - 5 * 48000 / 1024) < 3
+
+
+async def test_tracks_without_an_end(relay: Relay, processes: Processes) -> None:
+    """Audio and video as one long chunked POST each, both from the same ffmpeg (DASH-IF live ingest, interface 1)."""
+    channel = await relay.add_channel("talk")
+    source = ("-readrate", "1.5", *VIDEO, "-readrate", "1.5", *AUDIO)
+    flags = ("-movflags", "empty_moov+default_base_moof+cmaf", "-frag_duration", "500000", "-method", "POST")
+    outputs = (
+        *("-map", "0:v", *H264, *flags, "-t", "5", "-f", "mp4", f"{upload_url(relay, channel)}/talk.cmfv"),
+        *("-map", "1:a", *AAC, *flags, "-t", "5", "-f", "mp4", f"{upload_url(relay, channel)}/talk.cmfa"),
+    )
+    await processes.start(FFMPEG, *QUIET, *source, *outputs, name="ffmpeg").done(60)
+    found = payloads.of_recording(await recorded(relay, "talk"))
     assert len(found["video"]) == len(set(found["video"])) == 100
     assert abs(len(found["audio"]) - 5 * 48000 / 1024) < 3
 
