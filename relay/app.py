@@ -95,6 +95,8 @@ class App:
             archive=self.archive,
             lag=self.lag,
             channels=lambda: self.control.channel_names,
+            expected=lambda name: self.control.is_expected(name),
+            console=lambda: f"{self._playback_base()}/",
         )
         self.web = WebServer(
             settings,

@@ -117,6 +117,8 @@ class LimitSettings(Section):
     commands_burst: int = Field(200, ge=10)
     backlog_s: float = Field(10.0, gt=0)
     backlog_bytes: int = Field(8 * 1024 * 1024, ge=65536)
+    late_s: float = Field(300.0, gt=0)  # what an HLS destination is owed may wait for it
+    late_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
     dial_s: float = Field(5.0, gt=0)
     write_stall_s: float = Field(10.0, gt=0)
     retry_first_s: float = Field(1.0, gt=0)

@@ -51,12 +51,16 @@ class RefusedError(RelayError):
 
 
 class DestinationError(RelayError):
-    """One attempt at a destination failed. ``outcome`` is the short name it is counted under."""
+    """One attempt at a destination failed. ``outcome`` is the short name it is counted under.
+
+    ``retry_after_s``: how long the platform asks to be left alone.
+    """
 
     outcome = "failed"
 
-    def __init__(self, message: str, outcome: str | None = None) -> None:
+    def __init__(self, message: str, outcome: str | None = None, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         if outcome is not None:
             self.outcome = outcome
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -76,6 +76,8 @@ class RelayCollector(Collector):
         archive: Archive | None,
         lag: LoopLag,
         channels: Callable[[], Iterable[str]],
+        expected: Callable[[str], bool],
+        console: Callable[[], str],
     ) -> None:
         self._hub = hub
         self._links = links
@@ -87,6 +89,8 @@ class RelayCollector(Collector):
         self._archive = archive
         self._lag = lag
         self._channels = channels
+        self._expected = expected
+        self._console = console
 
     def collect(self) -> Iterator[Metric]:
         names = list(self._channels())
@@ -100,11 +104,17 @@ class RelayCollector(Collector):
         build = GaugeMetricFamily("relay_build_info", "The running build; always 1", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
+        console = GaugeMetricFamily("relay_console_info", "Where the console is; always 1", labels=["url"])
+        console.add_metric([self._console()], 1)
+        yield console
 
     def _about_streams(self, names: list[str]) -> Iterator[Metric]:
         live = GaugeMetricFamily("relay_channel_live", "1 while the channel's media flows", labels=["channel"])
         holding = GaugeMetricFamily(
             "relay_channel_holding", "1 while the stream is kept for a publisher that is away", labels=["channel"]
+        )
+        expected = GaugeMetricFamily(
+            "relay_channel_expected", "1 while the channel is meant to be live", labels=["channel"]
         )
         packets = CounterMetricFamily(
             "relay_ingest_packets", "Packets taken from publishers", labels=["channel", "track"]
@@ -132,6 +142,7 @@ class RelayCollector(Collector):
             stats = stream.stats
             live.add_metric([name], stream.state is StreamState.LIVE)
             holding.add_metric([name], stream.state is StreamState.HOLDING)
+            expected.add_metric([name], self._expected(name))
             held.add_metric([name], stats.total_held_s())
             packets.add_metric([name, "video"], stats.video_packets)
             packets.add_metric([name, "audio"], stats.audio_packets)
@@ -139,7 +150,7 @@ class RelayCollector(Collector):
             if stream.state is not StreamState.OFFLINE:
                 interval.add_metric([name], stats.keyframe_interval_ms / 1000)
                 lag.add_metric([name], stats.arrival_lag_ms / 1000)
-        yield from (live, holding, held, packets, interval, lag, takeovers)
+        yield from (live, holding, expected, held, packets, interval, lag, takeovers)
 
     def _about_publishers(self, names: list[str]) -> Iterator[Metric]:
         received = CounterMetricFamily("relay_ingest_bytes", "Bytes received from publishers", labels=["channel"])
@@ -152,9 +163,13 @@ class RelayCollector(Collector):
             "relay_publisher_connects", "Attempts to publish or play, by outcome", labels=["channel", "outcome"]
         )
         limits = CounterMetricFamily("relay_limit_hits", "Connections that met a limit", labels=["limit"])
+        connected = GaugeMetricFamily(
+            "relay_publisher_connected", "1 while a publisher is connected, sending or not", labels=["channel"]
+        )
         for name in names:
             received.add_metric([name], self._links.bytes_received[name])
             publisher = self._links.publisher(name)
+            connected.add_metric([name], publisher is not None)
             if publisher is not None and publisher.rtt_s is not None:
                 rtt.add_metric([name], publisher.rtt_s)
         for (channel, outcome), count in self._admission.outcomes.items():
@@ -195,7 +210,7 @@ class RelayCollector(Collector):
             "relay_hls_demux_restarts", "Children reading HLS segments that died or were ended, and were replaced"
         )
         restarts.add_metric([], self._hls.demuxer.stats.restarts)
-        yield from (received, rtt, connects, limits, open_now, segments, restarts)
+        yield from (received, connected, rtt, connects, limits, open_now, segments, restarts)
 
     def _about_sources(self, names: list[str]) -> Iterator[Metric]:
         up = GaugeMetricFamily("relay_source_up", "1 while the channel's source sends media", labels=["channel"])
@@ -212,6 +227,7 @@ class RelayCollector(Collector):
     def _about_destinations(self, names: list[str]) -> Iterator[Metric]:
         labels = ["channel", "destination"]
         up = GaugeMetricFamily("relay_destination_up", "1 while the destination takes media", labels=labels)
+        enabled = GaugeMetricFamily("relay_destination_enabled", "1 unless an operator disabled it", labels=labels)
         sent = CounterMetricFamily("relay_destination_bytes", "Bytes handed to the network", labels=labels)
         attempts = CounterMetricFamily(
             "relay_destination_attempts", "Finished attempts by outcome", labels=[*labels, "outcome"]
@@ -246,11 +262,12 @@ class RelayCollector(Collector):
             for status in self._egress.status(name):
                 at = [name, status.name]
                 up.add_metric(at, status.state is DestinationState.LIVE)
+                enabled.add_metric(at, status.state is not DestinationState.DISABLED)
                 sent.add_metric(at, status.bytes_sent)
                 backlog.add_metric(at, status.backlog_s)
                 add_counts(attempts, at, status.outcomes)
                 add_counts(dropped, at, status.dropped_packets)
-        yield from (up, sent, attempts, dropped, backlog, unsuited, cpu, failures, children)
+        yield from (up, enabled, sent, attempts, dropped, backlog, unsuited, cpu, failures, children)
 
     def _about_archive(self, archive: Archive) -> Iterator[Metric]:
         stats = archive.stats
@@ -286,6 +303,7 @@ class RelayCollector(Collector):
             yield counter
         for name, words, value in (
             ("relay_archive_disk_free_bytes", "Free on the spool disk", archive.disk.space.free),
+            ("relay_archive_disk_size_bytes", "Size of the spool disk", archive.disk.space.total),
             ("relay_archive_disk_reserve_bytes", "To be kept free on the spool disk", archive.disk.reserve),
             ("relay_archive_recordings_paused", "Recordings paused for want of space", len(archive.disk.paused)),
         ):
@@ -320,4 +338,5 @@ def render(collector: Collector) -> tuple[bytes, str]:
     """The exposition (Prometheus text format) and its content type."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
+    ProcessCollector(registry=registry)  # processor time, memory and open files, as everybody names them
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -79,6 +79,16 @@ class Supervisor:
         self.state = AttemptState.LIVE
         self._live_since = self._clock()
 
+    def troubled(self, error: DestinationError) -> bool:
+        """The running attempt goes on trying to get over ``error``, until it is ``live`` again. True: this is news."""
+        is_news = self.state is not AttemptState.RETRYING
+        if is_news:
+            self.outcomes[error.outcome] += 1
+        self.state = AttemptState.RETRYING
+        self._live_since = None
+        self._last_error = str(error)
+        return is_news
+
     async def run(self) -> None:
         """Attempt, wait, attempt … until an attempt ends without an error. One run at a time."""
         failures = 0

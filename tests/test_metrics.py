@@ -13,6 +13,7 @@ from tests.support.publisher import Publisher, Refused
 PROMISED = {
     "relay_channel_live": {"channel"},
     "relay_channel_holding": {"channel"},
+    "relay_channel_expected": {"channel"},
     "relay_hold_seconds": {"channel"},
     "relay_publisher_takeovers": {"channel"},
     "relay_ingest_bytes": {"channel"},
@@ -28,8 +29,10 @@ PROMISED = {
     "relay_ingest_keyframe_interval_seconds": {"channel"},
     "relay_ingest_arrival_lag_seconds": {"channel"},
     "relay_ingest_tcp_rtt_seconds": {"channel"},
+    "relay_publisher_connected": {"channel"},
     "relay_publisher_connects": {"channel", "outcome"},
     "relay_destination_up": {"channel", "destination"},
+    "relay_destination_enabled": {"channel", "destination"},
     "relay_destination_bytes": {"channel", "destination"},
     "relay_destination_attempts": {"channel", "destination", "outcome"},
     "relay_destination_dropped_packets": {"channel", "destination", "reason"},
@@ -38,10 +41,19 @@ PROMISED = {
     "relay_archive_stored_bytes": set(),
     "relay_archive_oldest_unstored_seconds": set(),
     "relay_archive_spool_bytes": set(),
+    "relay_archive_disk_free_bytes": set(),
+    "relay_archive_disk_size_bytes": set(),
+    "relay_archive_disk_reserve_bytes": set(),
+    "relay_archive_recordings_paused": set(),
     "relay_archive_gap_seconds": {"reason"},
     "relay_archive_store_errors": {"error"},
     "relay_event_loop_lag_seconds": set(),
     "relay_build_info": {"version", "python"},
+    "relay_console_info": {"url"},
+    "process_cpu_seconds": set(),
+    "process_resident_memory_bytes": set(),
+    "process_open_fds": set(),
+    "process_max_fds": set(),
 }
 
 
@@ -54,6 +66,9 @@ async def test_every_promised_metric_is_there_while_live(tmp_path: Path) -> None
             "/api/v1/channels/demo/destinations",
             json={"name": "dead", "url": "rtmp://127.0.0.1:9/a", "key": "k"},
         )
+        off = {"name": "off", "url": "rtmp://127.0.0.1:9/b", "key": "k", "enabled": False}
+        await browser.ask("POST", "/api/v1/channels/demo/destinations", json=off)
+        await browser.ask("POST", "/api/v1/channels", json={"name": "later", "expected": True})
         try:
             await Publisher(base + "<script>wrong").open()
         except Refused:
@@ -76,11 +91,18 @@ async def test_every_promised_metric_is_there_while_live(tmp_path: Path) -> None
         assert values["relay_channel_live", "demo"] == 1
         assert values["relay_ingest_packets_total", "demo", "video"] > 300
         assert values["relay_ingest_keyframe_interval_seconds", "demo"] == 2.0
+        assert (values["relay_channel_expected", "demo"], values["relay_channel_expected", "later"]) == (0, 1)
+        assert (values["relay_publisher_connected", "demo"], values["relay_publisher_connected", "later"]) == (1, 0)
         assert values["relay_destination_up", "demo", "dead"] == 0
+        assert values["relay_destination_enabled", "demo", "dead"] == 1
+        assert values["relay_destination_enabled", "demo", "off"] == 0
         assert values["relay_destination_attempts_total", "demo", "dead", "connect"] >= 1
         assert values["relay_publisher_connects_total", "unknown", "bad_key"] == 1
         assert values["relay_archive_spool_bytes",] >= 0
-        assert "script" not in text
+        free, size = values["relay_archive_disk_free_bytes",], values["relay_archive_disk_size_bytes",]
+        assert 0 < free <= size
+        assert values["relay_console_info", f"http://127.0.0.1:{app.web.port}/"] == 1
+        assert "<script" not in text
 
 
 async def test_loop_lag_counts_every_sample_once() -> None:

@@ -47,6 +47,20 @@ class Script:
         return 0.0
 
 
+async def test_an_attempt_in_trouble_is_retrying_until_it_is_live_again() -> None:
+    script = Script()
+    supervisor = script.supervisor
+    supervisor.live()
+    assert supervisor.troubled(DestinationError("first", "connect"))
+    assert not supervisor.troubled(DestinationError("second", "timeout"))
+    assert (supervisor.state, supervisor.last_error) == (AttemptState.RETRYING, "second")
+    assert supervisor.outcomes == {"connect": 1}
+    supervisor.live()
+    assert supervisor.last_error == "second"
+    script.now += QUICK.healthy_s
+    assert (supervisor.state, supervisor.last_error) == (AttemptState.LIVE, "")
+
+
 async def test_an_attempt_that_ends_well_ends_the_run() -> None:
     script = Script(None, live_for={1: 1.0})
     assert script.supervisor.state is AttemptState.IDLE

@@ -105,6 +105,14 @@ def channel_source(
     show_channel(Chosen.client().call("PATCH", "channels", name, body={"source": source}), as_json)
 
 
+@channel_app.command("expect")
+def channel_expect(
+    name: str, off: Annotated[bool, typer.Option("--off", help="No longer.")] = False, as_json: Json = False
+) -> None:
+    """Say that the channel is meant to be live now: monitoring warns while it is not."""
+    show_channel(Chosen.client().call("PATCH", "channels", name, body={"expected": not off}), as_json)
+
+
 @channel_app.command("rotate-key")
 def channel_rotate_key(name: str, as_json: Json = False) -> None:
     """Give a channel a new stream key; the old one stops working at once."""
@@ -125,9 +133,10 @@ def show_channel(channel: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(channel, indent=2))
         return
+    missing = " (expected to be live)" if channel["expected"] and channel["state"] != "live" else ""
+    out.print(f"{'channel':>12}  {channel['name']}", highlight=False)
+    out.print(f"{'state':>12}  {channel['state']}{missing}", highlight=False)
     for label, key in (
-        ("channel", "name"),
-        ("state", "state"),
         ("publish to", "publish_url"),
         ("stream key", "stream_key"),
         ("or by HLS", "hls_publish_url"),

@@ -18,13 +18,17 @@ destination_app = typer.Typer(help="Where a channel is restreamed to.", no_args_
 def destination_add(
     channel: str,
     name: str,
-    url: Annotated[str, typer.Option(help="rtmp:// or rtmps:// address; empty: the platform's.")] = "",
+    url: Annotated[str, typer.Option(help="rtmp(s):// address, or http(s):// for HLS; empty: the platform's.")] = "",
     key: Annotated[str, typer.Option(help="The platform's stream key; - reads it from standard input.")] = "",
-    platform: Annotated[str, typer.Option(help="youtube, facebook, twitch, x, kick, instagram, …, custom")] = "custom",
+    platform: Annotated[
+        str, typer.Option(help="youtube, youtube-hls, facebook, twitch, x, kick, instagram, …, custom")
+    ] = "custom",
+    method: Annotated[str, typer.Option(help="HLS: PUT or POST.")] = "",
+    backup: Annotated[str, typer.Option(help="HLS: also to the platform's backup (on), or to this URL.")] = "",
     as_json: Json = False,
 ) -> None:
     """Restream CHANNEL to a place called NAME, at once if it is live."""
-    body = {"name": name, "url": url, "key": secret(key), "platform": platform}
+    body = {"name": name, "url": url, "key": secret(key), "platform": platform, **_upload(method, backup)}
     _show_destination(Chosen.client().call("POST", "channels", channel, "destinations", body=body), as_json)
 
 
@@ -55,6 +59,8 @@ def destination_set(
     fit_audio_kbps: Annotated[int | None, typer.Option(help="Transcode to this audio bitrate.")] = None,
     fit_keyframe_s: Annotated[float | None, typer.Option(help="Transcode to a keyframe every so many seconds.")] = None,
     no_fit: Annotated[bool, typer.Option("--no-fit", help="No transcoding any more.")] = False,
+    method: Annotated[str, typer.Option(help="HLS: upload by PUT or POST.")] = "",
+    backup: Annotated[str, typer.Option(help="HLS: the platform's backup, too (on), another URL, or off.")] = "",
     as_json: Json = False,
 ) -> None:
     """How NAME is served: what is held, fitted and ensured. What is not given stays as it is."""
@@ -64,7 +70,7 @@ def destination_set(
         raise InvalidError("--no-fit and a fit exclude each other; give one of them")
     client = Chosen.client()
     before = client.call("GET", "channels", channel, "destinations", name)
-    change: dict[str, Any] = {}
+    change: dict[str, Any] = _upload(method, backup)
     held = {"mode": hold or ("slate" if slate else ""), "limit_s": hold_limit, "slate": _slate(slate)}
     if given := {key: value for key, value in held.items() if value not in ("", None)}:
         change["hold"] = {**before["hold"], **given}
@@ -85,6 +91,14 @@ def destination_set(
     if not change:
         raise InvalidError("nothing to set; `relay destination set --help` lists what can be")
     _show_destination(client.call("PATCH", "channels", channel, "destinations", name, body=change), as_json)
+
+
+def _upload(method: str, backup: str) -> dict[str, Any]:
+    """The options of an HLS destination that are given."""
+    options: dict[str, Any] = {"method": method.upper()} if method else {}
+    if backup:
+        options["backup"] = {"on": True, "off": False}.get(backup, backup)
+    return options
 
 
 def _slate(name: str) -> str:
@@ -187,4 +201,8 @@ def _served(item: dict[str, Any]) -> str:
         words.append(f"silence {item['ensure_audio']}")
     if item["on_change"] != "auto":
         words.append(f"on change {item['on_change']}")
+    if item["method"] != "PUT":
+        words.append(item["method"])
+    if item["backup"]:
+        words.append("with backup")
     return ", ".join(words)

@@ -10,14 +10,14 @@ from relay.archive import Archive
 from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models
-from relay.control.destinations import changed, config_of, options_of, prepared
+from relay.control.destinations import changed, config_of, prepared
 from relay.control.recordings import Recordings
 from relay.control.sources import sealed, source_of, source_view
+from relay.control.views import destination_view, publisher_view, track_views
 from relay.database import ChannelRow, Database, DestinationRow
-from relay.egress.base import DestinationStatus
 from relay.egress.manager import EgressManager
 from relay.errors import ConflictError, InvalidError, NotFoundError
-from relay.hub import Hub, Stream, StreamState
+from relay.hub import Hub, StreamState
 from relay.ingest.admission import Admission
 from relay.ingest.base import PublisherInfo
 from relay.ingest.health import Health
@@ -83,7 +83,7 @@ class Control:
 
     async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
         key = self._free_key(wanted.name, wanted.stream_key) or new_key()
-        options = {"archive": wanted.archive.model_dump()}
+        options = {"archive": wanted.archive.model_dump(), "expected": wanted.expected}
         source = sealed(wanted.source)
         self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations, source))
         log.info("channel created", channel=wanted.name)
@@ -96,7 +96,7 @@ class Control:
         return self._view(self._row(name))
 
     async def change_channel(self, name: str, change: models.ChannelChange) -> models.ChannelView:
-        """A new key of the caller's choosing, another list of destinations, another source, or other archive options.
+        """A new key of the caller's choosing, another list of destinations, another source, or other options.
 
         Raises NotFoundError, ConflictError or InvalidError, and changes nothing then.
         """
@@ -109,7 +109,9 @@ class Control:
             if destinations is not None:
                 await self._set_destinations(self._row(name), destinations)
             if change.archive is not None:
-                await self._set_archive(self._row(name), change.archive)
+                await self._set_options(self._row(name), archive=change.archive.model_dump())
+            if change.expected is not None:
+                await self._set_options(self._row(name), expected=change.expected)
             if "source" in change.model_fields_set:
                 await self._set_source(self._row(name), change.source)
         return self.channel(name)
@@ -121,12 +123,16 @@ class Control:
         self._pulls.configure(row.name, source_of(changed))
         log.info("source changed", channel=row.name, has_source=wanted is not None)
 
-    async def _set_archive(self, row: ChannelRow, wanted: models.ArchiveOptions) -> None:
-        changed = replace(row, options={**row.options, "archive": wanted.model_dump()})
+    async def _set_options(self, row: ChannelRow, **wanted: object) -> None:
+        changed = replace(row, options={**row.options, **wanted})
         await self._database.channels.update(changed)
         self._rows[row.name] = changed
         self._configure_archive(changed)
-        log.info("archive options changed", channel=row.name, **wanted.model_dump())
+        log.info("channel options changed", channel=row.name, **wanted)
+
+    def is_expected(self, name: str) -> bool:
+        """Whether the channel is meant to be live now. Raises NotFoundError."""
+        return models.is_expected(self._row(name))
 
     async def delete_channel(self, name: str) -> None:
         """End the stream, forget keys and destinations; recordings stay. Raises NotFoundError."""
@@ -267,8 +273,12 @@ class Control:
                 changes.append(f"channel {wanted.name}: source changed")
                 row = self._row(wanted.name)
             if "archive" in wanted.model_fields_set and wanted.archive != models.archive_options(row):
-                await self._set_archive(row, wanted.archive)
+                await self._set_options(row, archive=wanted.archive.model_dump())
                 changes.append(f"channel {wanted.name}: archive options changed")
+                row = self._row(wanted.name)
+            if "expected" in wanted.model_fields_set and wanted.expected != models.is_expected(row):
+                await self._set_options(row, expected=wanted.expected)
+                changes.append(f"channel {wanted.name}: {'' if wanted.expected else 'no longer '}expected to be live")
         if prune:
             names = {wanted.name for wanted, _ in ready}
             for name in [name for name in self._rows if name not in names]:
@@ -329,6 +339,7 @@ class Control:
         return models.ChannelView(
             name=row.name,
             state=(stream.state if stream is not None else StreamState.OFFLINE).value,
+            expected=models.is_expected(row),
             stream_key=row.stream_key.reveal(),
             read_key=row.read_key.reveal(),
             publish_url=f"rtmp://{at}/live",
@@ -336,57 +347,18 @@ class Control:
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
             source=source_view(row, self._pulls.status(row.name)),
-            publisher=None if info is None else _publisher(info),
+            publisher=None if info is None else publisher_view(info),
             health=models.HealthView(**asdict(health), words=health.words()),
             lint=[models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)],
             held_s=0.0 if stream is None else stream.stats.total_held_s(),
             takeovers=0 if stream is None else stream.stats.takeovers,
             is_contested=self._hub.is_contested(row.name),
-            tracks=_tracks(stream),
+            tracks=track_views(stream),
             destinations=[
-                _destination(item, status)
+                destination_view(item, status)
                 for item, status in zip(row.destinations, self._egress.status(row.name), strict=True)
             ],
             recording=self._archive.recording_of(row.name) if self._archive is not None else None,
             recording_paused=self._archive is not None and self._archive.is_paused(row.name),
             archive=models.archive_options(row),
         )
-
-
-def _destination(row: DestinationRow, status: DestinationStatus) -> models.DestinationView:
-    options = options_of(row)
-    return models.DestinationView(
-        name=status.name,
-        platform=status.platform,
-        url=status.url,
-        hold=options.hold,
-        fit=options.fit,
-        ensure_audio=options.ensure_audio,
-        on_change=options.on_change,
-        state=status.state.value,
-        last_error=status.last_error,
-        bytes_sent=status.bytes_sent,
-        attempts=status.attempts,
-        dropped_packets=sum(status.dropped_packets.values()),
-        backlog_s=status.backlog_s,
-    )
-
-
-def _publisher(info: PublisherInfo) -> models.PublisherView:
-    return models.PublisherView.model_validate(asdict(info))
-
-
-def _tracks(stream: Stream | None) -> list[models.TrackView]:
-    return [
-        models.TrackView(
-            kind=track.kind,
-            codec=track.codec,
-            codec_string=track.codec_string,
-            width=track.width,
-            height=track.height,
-            sample_rate=track.sample_rate,
-            channels=track.channels,
-        )
-        for track in (stream.tracks if stream is not None else ())
-        if track is not None
-    ]

@@ -7,11 +7,12 @@ from typing import Any
 from relay.control import models
 from relay.database import DestinationRow
 from relay.egress.base import DestinationConfig, FitConfig, HoldConfig, publish_address
-from relay.egress.platforms import PLATFORMS
+from relay.egress.hls_address import KEY, upload_url, without_key
+from relay.egress.platforms import PLATFORMS, Platform
 from relay.errors import DestinationError, InvalidError
 from relay.secret import Secret
 
-_OPTIONS = {"hold", "fit", "ensure_audio", "on_change"}
+_OPTIONS = {"hold", "fit", "ensure_audio", "on_change", "method", "backup"}
 KEY_IN_URL = "key_in_url"  # option of a destination whose key was given as the last part of its URL
 
 
@@ -61,7 +62,24 @@ def config_of(row: DestinationRow, hold_limit_s: float) -> DestinationConfig:
         fit=None if options.fit is None else FitConfig(**options.fit.model_dump()),
         ensure_audio=options.ensure_audio,
         on_change=options.on_change,
+        method=options.method,
+        backup=_backup(row, options.backup),
     )
+
+
+def _backup(row: DestinationRow, wanted: bool | str) -> str:
+    """The URL of the second place; empty: none. Raises InvalidError where there cannot be one."""
+    if not wanted:
+        return ""
+    platform = PLATFORMS[row.platform]
+    if row.kind != "hls":
+        raise InvalidError(f"{row.name}: a backup is for HLS destinations; add its address as a destination of its own")
+    url = platform.backup_url if wanted is True else wanted
+    if not url:
+        raise InvalidError(f"{platform.label} has no backup address of its own: give its URL")
+    if "?" in url and KEY not in url:
+        raise InvalidError("a backup has the same key: write {key} in its place in the backup's URL")
+    return url
 
 
 def changed(row: DestinationRow, change: models.DestinationChange) -> DestinationRow:
@@ -102,10 +120,17 @@ def _complete(row: DestinationRow) -> DestinationRow:
     Raises InvalidError that says what is missing.
     """
     platform = PLATFORMS[row.platform]
+    is_given = bool(row.url)
     if not row.url:
         if not platform.url:
             raise InvalidError(f"{platform.label} gives no fixed address: add the URL. It is here: {platform.key_help}")
         row = replace(row, url=platform.url)
+    row = replace(row, kind=_kind(row.url, platform))
+    if row.kind == "hls":
+        row = _complete_hls(row, platform, is_given=is_given)
+        _backup(row, options_of(row).backup)
+        return row
+    _backup(row, options_of(row).backup)
     if row.key:
         return row
     if platform.name != "custom":
@@ -115,3 +140,28 @@ def _complete(row: DestinationRow) -> DestinationRow:
     except DestinationError as error:
         raise InvalidError(f"destination {row.name}: {error}") from error
     return replace(row, url=url.tc_url, key=Secret(key), options={**row.options, KEY_IN_URL: True})
+
+
+def _kind(url: str, platform: Platform) -> str:
+    """What kind of destination ``url`` is. Raises InvalidError where the platform takes another."""
+    kind = "hls" if url.lower().startswith("http") else "rtmp"
+    if platform.name != "custom" and kind != platform.kind:
+        others = [row.name for row in PLATFORMS.values() if row.kind == kind and row.name.startswith(platform.name)]
+        instead = f"choose the platform {others[0] if others else 'custom'}, or leave the URL out"
+        raise InvalidError(f"{platform.label} does not take such a URL: {instead}")
+    return kind
+
+
+def _complete_hls(row: DestinationRow, platform: Platform, *, is_given: bool) -> DestinationRow:
+    if not row.key:
+        if not is_given:
+            raise InvalidError(f"{platform.label} needs a stream key. It is here: {platform.key_help}")
+        url, key = without_key(row.url)
+        row = replace(row, url=url, key=Secret(key), options={**row.options, KEY_IN_URL: True} if key else row.options)
+    if KEY in row.url and not row.key:
+        raise InvalidError(f"destination {row.name}: there is no stream key for the URL's {{key}}")
+    try:
+        upload_url(row.url, row.key.reveal(), "index.m3u8")
+    except DestinationError as error:
+        raise InvalidError(f"destination {row.name}: {error}") from error
+    return row

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from relay.database import ChannelRow
+from relay.egress.hls_address import upload_url
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, ProtocolError
 from relay.outbound.http import http_url
@@ -30,12 +31,17 @@ PlatformKey = Annotated[str, StringConstraints(max_length=1024, pattern=PLATFORM
 SlateName = Annotated[str, StringConstraints(pattern=SLATE), Field(description=PATTERNS[SLATE])]
 
 
-def _rtmp_url(value: str) -> str:
-    if value:
+def _url(value: str) -> str:
+    if value.lower().startswith("http"):
+        try:
+            upload_url(value, "", "index.m3u8")
+        except DestinationError as error:
+            raise ValueError(str(error)) from error
+    elif value:
         try:
             parse_rtmp_url(value)
         except ProtocolError as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(f"{error}; or http:// or https:// for HLS") from error
     return value
 
 
@@ -58,13 +64,20 @@ def _header(value: str) -> str:
     return value
 
 
+def _http_url(value: str) -> str:
+    if not value.lower().startswith("http"):
+        raise ValueError("a backup's URL begins with http:// or https://")
+    return _url(value)
+
+
 def _platform(value: str) -> str:
     if value not in PLATFORMS:
         raise ValueError(f"unknown platform; one of {', '.join(PLATFORMS)}")
     return value
 
 
-Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_rtmp_url)]
+Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_url)]
+BackupUrl = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_http_url)]
 SourceUrl = Annotated[
     str, StringConstraints(max_length=2048, strip_whitespace=True, pattern=PLATFORM_KEY), AfterValidator(_source_url)
 ]
@@ -117,6 +130,7 @@ class FitOptions(Sent):
 
 EnsureAudio = Literal["auto", "on", "off"]
 OnChange = Literal["auto", "send", "reconnect", "transcode"]
+Method = Literal["PUT", "POST"]
 
 
 class NewDestination(Sent):
@@ -129,6 +143,8 @@ class NewDestination(Sent):
     fit: FitOptions | None = None
     ensure_audio: EnsureAudio = "auto"
     on_change: OnChange = "auto"
+    method: Method = "PUT"  # how HLS is uploaded
+    backup: bool | BackupUrl = False  # HLS only: the same to a second place, the platform's own or this URL
 
 
 class DestinationChange(Sent):
@@ -140,6 +156,8 @@ class DestinationChange(Sent):
     fit: FitOptions | None = None  # null: none any more
     ensure_audio: EnsureAudio | None = None
     on_change: OnChange | None = None
+    method: Method | None = None
+    backup: bool | BackupUrl | None = None
 
 
 class ArchiveOptions(Sent):
@@ -173,6 +191,7 @@ class NewChannel(Sent):
     name: Name
     stream_key: Key | None = None  # made when left out
     source: SourceOptions | None = None
+    expected: bool = False  # to be live: monitoring warns while it is not
     archive: ArchiveOptions = Field(default_factory=ArchiveOptions)
     destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
 
@@ -180,6 +199,7 @@ class NewChannel(Sent):
 class ChannelChange(Sent):
     stream_key: Key | None = None
     source: SourceOptions | None = None  # null: none any more
+    expected: bool | None = None
     archive: ArchiveOptions | None = None
     destinations: list[NewDestination] | None = Field(default=None, max_length=50)
 
@@ -194,6 +214,11 @@ class Document(Sent):
 def archive_options(row: ChannelRow) -> ArchiveOptions:
     """A channel's archive options as stored, or the defaults."""
     return ArchiveOptions.model_validate(row.options.get("archive", {}))
+
+
+def is_expected(row: ChannelRow) -> bool:
+    """Whether the channel is meant to be live now."""
+    return row.options.get("expected") is True
 
 
 class PublisherView(BaseModel):
@@ -240,11 +265,14 @@ class TrackView(BaseModel):
 class DestinationView(BaseModel):
     name: str
     platform: str
+    kind: Literal["rtmp", "hls"]
     url: str
     hold: HoldOptions
     fit: FitOptions | None
     ensure_audio: EnsureAudio
     on_change: OnChange
+    method: Method
+    backup: bool
     state: Literal["idle", "connecting", "live", "retrying", "disabled"]
     last_error: str
     bytes_sent: int
@@ -267,6 +295,7 @@ class SourceView(BaseModel):
 class ChannelView(BaseModel):
     name: str
     state: Literal["offline", "live", "holding"]
+    expected: bool
     stream_key: str
     read_key: str
     publish_url: str

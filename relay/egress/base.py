@@ -1,10 +1,11 @@
 """What every door out shares: a destination as configured, what that means on the wire, and how it is doing."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
+from relay.egress import hls_address
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, ProtocolError
 from relay.protocol.rtmp.url import RtmpUrl, parse_rtmp_url, split_stream
@@ -39,6 +40,7 @@ class FitConfig:
 
 EnsureAudio = Literal["auto", "on", "off"]
 OnChange = Literal["auto", "send", "reconnect", "transcode"]
+Method = Literal["PUT", "POST"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class DestinationConfig:
     """One configured place to push to: ``rtmp(s)://host[:port]/app[/instance]`` and the key apart.
 
     Without a key, the last part of the URL's path is one: such a URL is never shown whole. ``ensure_audio`` and
-    ``on_change`` (of codec or picture size) ``auto``: as the platform needs it.
+    ``on_change`` (of codec or picture size) ``auto``: as the platform needs it. ``kind`` hls: the URL is one that
+    ``hls_address`` knows; ``method``, and ``backup``, the URL of a second place for the same files, are for it.
     """
 
     name: str
@@ -59,6 +62,8 @@ class DestinationConfig:
     fit: FitConfig | None = None
     ensure_audio: EnsureAudio = "auto"
     on_change: OnChange = "auto"
+    method: Method = "PUT"
+    backup: str = ""
 
     @property
     def needs_audio(self) -> bool:
@@ -91,6 +96,8 @@ def publish_address(config: DestinationConfig) -> tuple[RtmpUrl, str]:
 
 def shown_url(config: DestinationConfig) -> str:
     """The URL as people may see it: host and app; neither key nor query string, which often holds a token."""
+    if config.kind == "hls":
+        return hls_address.shown(config.url)
     try:
         url, _ = publish_address(config)
     except DestinationError:
@@ -116,11 +123,67 @@ class DestinationStatus:
     dropped_packets: Mapping[str, int] = field(default_factory=dict)
 
 
-class DestinationTotals:
-    """Counters of one destination across all its attempts; the attempts increment, status reads."""
+class Kept(Protocol):
+    """What an attempt leaves to the next one."""
 
-    __slots__ = ("bytes_sent", "dropped")
+    @property
+    def backlog_ms(self) -> int:
+        """Media time waiting in it."""
+
+    @property
+    def dropped(self) -> int:
+        """Packets lost from it so far."""
+
+    def clear(self) -> None:
+        """Let go of all media: no attempt follows soon."""
+
+
+class DestinationTotals:
+    """Counters of one destination across all its attempts; the attempts increment, status reads.
+
+    ``kept``: of a kind of destination whose attempts go on where the last one was.
+    """
+
+    __slots__ = ("bytes_sent", "dropped", "kept")
 
     def __init__(self) -> None:
         self.bytes_sent = 0
         self.dropped = 0
+        self.kept: Kept | None = None
+
+
+class Owner(NamedTuple):
+    """Whom an attempt tells how it is doing, and asks.
+
+    ``live()``: the platform takes media. ``troubled(error)``: it does not for now, the attempt goes on trying.
+    ``goes_on()``: whether another attempt will follow this one at once.
+    """
+
+    live: Callable[[], None]
+    troubled: Callable[[DestinationError], None]
+    goes_on: Callable[[], bool]
+
+
+class Attempt(Protocol):
+    """One try at a destination, from dialling to its end."""
+
+    @property
+    def backlog_ms(self) -> int:
+        """Media time waiting, in ms; 0 where ``Kept`` has it."""
+
+    @property
+    def dropped(self) -> int:
+        """Packets dropped that the totals do not know of yet."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes counted as sent that still wait in this process."""
+
+    async def run(self) -> None:
+        """Send until the stream ends (returns) or something fails (DestinationError)."""
+
+    def say_goodbye(self) -> bool:
+        """End politely, within seconds. False: there is nothing to end, ``run`` may be cancelled."""
+
+    def finish(self) -> bool:
+        """As ``say_goodbye``, after what waits: for a stream that is over."""

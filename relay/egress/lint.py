@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from relay.egress.base import DestinationConfig
+from relay.egress.hls_segments import MOST_MS
 from relay.egress.platforms import PLATFORMS, Platform
 from relay.hub import Stream
 from relay.media import Packet, Track
 
 LONG_KEYFRAME_MS = 4500  # what no viewer should wait for, whatever the platform says
-SLACK = 1.15
+SLACK, HLS_SLACK = 1.15, 1.02
 EVERY_S, MINUTE_S = 5, 60
 SETTLED_S = 9.0  # a stream younger than this is not judged
 
@@ -48,6 +49,8 @@ def _of(stream: Stream, kbps: int, config: DestinationConfig, platform: Platform
     yield from _codecs(platform, video, audio)
     interval_ms = stream.stats.keyframe_interval_ms
     most_ms = (platform.keyframe_most_s or platform.keyframe_s * 2) * 1000 or LONG_KEYFRAME_MS
+    if config.kind == "hls":  # no segment ends before the next keyframe, and its length is a rule
+        most_ms = min(most_ms, MOST_MS) / SLACK * HLS_SLACK
     if interval_ms > most_ms * SLACK:
         wanted = platform.keyframe_s or 2
         yield (

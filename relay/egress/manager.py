@@ -9,9 +9,17 @@ from typing import NamedTuple
 import structlog
 
 from relay.config import Settings
-from relay.egress.base import DestinationConfig, DestinationState, DestinationStatus, DestinationTotals, shown_url
+from relay.egress.base import (
+    Attempt,
+    DestinationConfig,
+    DestinationState,
+    DestinationStatus,
+    DestinationTotals,
+    Owner,
+    shown_url,
+)
+from relay.egress.kinds import KINDS
 from relay.egress.lint import Finding, Inspector
-from relay.egress.rtmp import RtmpAttempt
 from relay.egress.sources import Sources
 from relay.errors import DestinationError
 from relay.hub import BacklogLimit, Hub, Stream, StreamState, Ticker
@@ -51,7 +59,7 @@ class Destination:
         self._totals = DestinationTotals()
         self._told_dropped = 0
         self._stream: Stream | None = None
-        self._attempt: RtmpAttempt | None = None
+        self._attempt: Attempt | None = None
         self._task: asyncio.Task[None] | None = None
         limits = settings.limits
         backoff = Backoff(limits.retry_first_s, limits.retry_most_s, max(REJECTED_S, limits.retry_most_s))
@@ -132,8 +140,8 @@ class Destination:
             self._task.cancel()
 
     def status(self) -> DestinationStatus:
-        supervisor, attempt = self._supervisor, self._attempt
-        subscription = attempt.subscription if attempt is not None else None
+        supervisor, attempt, kept = self._supervisor, self._attempt, self._totals.kept
+        backlog_ms = (attempt.backlog_ms if attempt else 0) + (kept.backlog_ms if kept else 0)
         return DestinationStatus(
             name=self.config.name,
             platform=self.config.platform,
@@ -142,7 +150,7 @@ class Destination:
             last_error=supervisor.last_error,
             attempts=supervisor.attempts,
             bytes_sent=self._totals.bytes_sent - (attempt.unsent if attempt is not None else 0),
-            backlog_s=subscription.backlog_ms / 1000 if subscription is not None else 0.0,
+            backlog_s=backlog_ms / 1000,
             outcomes=dict(supervisor.outcomes),
             dropped_packets={"backlog": self._dropped},
         )
@@ -158,13 +166,14 @@ class Destination:
 
     @property
     def _dropped(self) -> int:
-        subscription = self._attempt.subscription if self._attempt is not None else None
-        return self._totals.dropped + (subscription.dropped_packets if subscription is not None else 0)
+        attempt, kept = self._attempt, self._totals.kept
+        return self._totals.dropped + (attempt.dropped if attempt else 0) + (kept.dropped if kept else 0)
 
     async def _run_attempt(self) -> None:
         assert self._stream is not None  # what fails without a stream is cancelled
         source = self._source(self._stream, self.config)
-        attempt = RtmpAttempt(self.config, source, self._settings, self._totals, self._live, self._tls)
+        owner = Owner(self._live, self._troubled, lambda: self._is_wanted)
+        attempt = KINDS[self.config.kind](self.config, source, self._settings, self._totals, owner, self._tls)
         self._attempt = attempt
         try:
             await attempt.run()
@@ -176,6 +185,10 @@ class Destination:
         self._supervisor.live()
         self._log.info("destination live", platform=self.config.platform)
 
+    def _troubled(self, error: DestinationError) -> None:
+        if self._supervisor.troubled(error):
+            self._log.warning("destination in trouble, media is kept for it", reason=str(error))
+
     def _failed(self, error: Exception, wait_s: float) -> None:
         fault = None if isinstance(error, DestinationError) else error
         words = type(error).__name__ if fault else str(error)
@@ -186,8 +199,14 @@ class Destination:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
         self._log.info("destination ended", bytes_sent=self._totals.bytes_sent)
-        if self._stream is not None:
+        if self._stream is not None and self._is_wanted:
             self.start(self._stream)
+        elif self._totals.kept is not None:
+            self._totals.kept.clear()
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._stream is not None and self.config.enabled
 
 
 class Fitting(NamedTuple):

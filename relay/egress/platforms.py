@@ -16,6 +16,7 @@ class Platform:
 
     name: str
     label: str
+    kind: str = "rtmp"  # of destination
     url: str = ""
     backup_url: str = ""
     url_is_per_session: bool = False
@@ -49,6 +50,20 @@ _ROWS = (
         audio_kbps=160,
         key_help="YouTube Studio → Go live → Stream → Stream key",
         notes="May take media into a broadcast that has ended: look at the watch page, not only at this relay.",
+    ),
+    Platform(
+        name="youtube-hls",
+        label="YouTube HLS",
+        kind="hls",
+        url="https://a.upload.youtube.com/http_upload_hls?cid={key}&copy=0&file=",
+        backup_url="https://b.upload.youtube.com/http_upload_hls?cid={key}&copy=1&file=",
+        video=("h264", "hevc"),
+        keyframe_s=2.0,
+        keyframe_most_s=4.0,
+        video_kbps=(0, 51000),
+        audio=("aac",),
+        key_help="YouTube Studio → Go live → Stream → a stream key of the type HLS",
+        notes="Later than RTMP by some seconds; media held up on the way is still delivered, in order.",
     ),
     Platform(
         name="facebook",
@@ -129,7 +144,7 @@ _ROWS = (
     ),
     Platform(
         name="custom",
-        label="Custom RTMP",
+        label="Custom",
         separate_key=False,
         key_help="the key the other server expects; leave it empty if its URL has everything",
     ),

@@ -52,6 +52,16 @@ class RtmpAttempt:
         return self._connection.subscription
 
     @property
+    def backlog_ms(self) -> int:
+        subscription = self.subscription
+        return subscription.backlog_ms if subscription is not None else 0
+
+    @property
+    def dropped(self) -> int:
+        subscription = self.subscription
+        return subscription.dropped_packets if subscription is not None else 0
+
+    @property
     def unsent(self) -> int:
         """Bytes counted as sent that still wait in this process."""
         return self._connection.unsent

@@ -29,6 +29,10 @@ async def test_channels_and_destinations_by_command(tmp_path: Path) -> None:
         assert "disabled" in out
         code, out, _ = await relay("channel", "list", "--json", data=tmp_path, port=port)
         assert [channel["name"] for channel in json.loads(out)["channels"]] == ["demo", "rally"]
+        code, out, _ = await relay("channel", "expect", "rally", data=tmp_path, port=port)
+        assert (code, "state  offline (expected to be live)" in out) == (0, True)
+        code, out, _ = await relay("channel", "expect", "rally", "--off", data=tmp_path, port=port)
+        assert (code, "expected" in out, app.control.is_expected("rally")) == (0, False, False)
         code, out, _ = await relay("destination", "list", "rally", data=tmp_path, port=port)
         assert "youtube" in out
         code, out, _ = await relay("destination", "list", "rally", "--json", data=tmp_path, port=port)

@@ -74,6 +74,32 @@ async def test_holding_fitting_and_ensuring_by_command(tmp_path: Path) -> None:
         assert (view.hold.limit_s, view.on_change, view.ensure_audio, view.fit) == (30, "transcode", "off", None)
 
 
+async def test_an_hls_destination_by_command(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as app:
+
+        async def run(*words: str) -> tuple[int, str, str]:
+            return await relay("destination", *words, data=tmp_path, port=app.web.port)
+
+        words = ("add", "demo", "yt", "--platform", "youtube-hls", "--key", "secret-key", "--backup", "on", "--json")
+        code, out, _ = await run(*words)
+        shown = json.loads(out)
+        assert (code, shown["kind"], shown["method"], shown["backup"]) == (0, "hls", "PUT", True)
+        assert shown["url"] == "https://a.upload.youtube.com/http_upload_hls"
+        assert "secret-key" not in out
+        code, out, _ = await run("set", "demo", "yt", "--method", "post", "--backup", "off", "--json")
+        assert (code, json.loads(out)["method"], json.loads(out)["backup"]) == (0, "POST", False)
+        code, out, _ = await run("set", "demo", "yt", "--backup", "https://b.example/{key}")
+        assert code == 0
+        assert "POST" in out
+        assert "with backup" in out.replace("\n", " ")
+        code, _, err = await run("set", "demo", "yt", "--method", "GET")
+        assert code == 1
+        assert "PUT" in err
+        code, _, err = await run("add", "demo", "own", "--url", "https://h.example/up", "--key", "k", "--backup", "on")
+        assert code == 1
+        assert "give its URL" in err
+
+
 async def test_a_slate_is_taken_from_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "here"
     here.mkdir()

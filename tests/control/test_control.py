@@ -136,6 +136,26 @@ async def test_a_change_that_fails_in_part_changes_nothing(app: App) -> None:
     assert await app.database.channels.all() == list(app.control._rows.values())
 
 
+async def test_a_channel_is_expected_until_it_is_not(tmp_path: Path) -> None:
+    """By API and by document; what says nothing about it leaves it; it survives a restart."""
+    async with running_app(tmp_path) as app:
+        assert app.control.channel("demo").expected is False
+        view = await app.control.change_channel("demo", models.ChannelChange(expected=True))
+        assert view.expected is True
+        assert (await app.control.change_channel("demo", models.ChannelChange(stream_key="k" * 30))).expected is True
+        silent = models.Document(channels=[models.NewChannel(name="demo")])
+        assert (await app.control.apply(silent)).changes == []
+    async with running_app(tmp_path) as app:
+        assert app.control.is_expected("demo")
+        document = models.Document(channels=[models.NewChannel(name="demo", expected=False)])
+        assert (await app.control.apply(document)).changes == ["channel demo: no longer expected to be live"]
+        assert not app.control.is_expected("demo")
+        made = models.Document(channels=[models.NewChannel(name="rally", expected=True)])
+        await app.control.apply(made)
+        assert (await app.control.apply(made)).changes == []
+        assert app.control.is_expected("rally")
+
+
 async def test_no_key_opens_two_things(app: App) -> None:
     read_key = app.control.channel("demo").read_key
     for attempt in (

@@ -31,7 +31,19 @@ def test_names_that_hurt_elsewhere_are_refused(name: str) -> None:
         NewDestination(name=name)
 
 
-@pytest.mark.parametrize("url", ["http://h/a", "file:///etc/passwd", "rtmp://", "rtmp://u:p@h/a", "rtmp://h/a\x00"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http://u:p@h/a",
+        "http://h/a\x00",
+        "ftp://h/a",
+        "file:///etc/passwd",
+        "rtmp://",
+        "rtmp://u:p@h/a",
+        "rtmp://h/a\x00",
+    ],
+)
 def test_urls_of_other_kinds_are_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         NewDestination(name="a", url=url)
@@ -49,7 +61,10 @@ def test_unknown_fields_and_platforms_are_refused() -> None:
     [
         ("name", "Upper", "name: write lower-case letters"),
         ("key", "a b", "key: write it without spaces"),
-        ("url", "http://secret-sent.example/a", "url: "),
+        ("url", "ftp://secret-sent.example/a", "url: "),
+        ("url", "http://secret-sent@h/a", "url: a user name"),
+        ("method", "secret-sent", "method: "),
+        ("backup", "rtmp://secret-sent/a", "backup"),
         ("platform", "tube", "platform: unknown platform; one of youtube"),
         ("nmae", "secret-sent", "nmae: "),
     ],
@@ -66,7 +81,7 @@ def test_what_is_wrong_is_said_without_what_was_sent(field: str, value: str, wor
 def test_the_example_of_a_document_is_one() -> None:
     text = (Path(__file__).parents[2] / "deploy" / "channels.example.toml").read_text("utf-8")
     document = Document.model_validate(tomllib.loads(text))
-    assert [len(prepared(channel.destinations)) for channel in document.channels] == [3, 0]
+    assert [len(prepared(channel.destinations)) for channel in document.channels] == [5, 0]
     opened = Document.model_validate(tomllib.loads(text.replace("# stream_key", "stream_key")))
     assert opened.channels[0].stream_key
     assert all(name in text for name in PLATFORMS)

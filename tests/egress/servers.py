@@ -30,8 +30,10 @@ async def server(converse: Converse) -> AsyncIterator[str]:
             await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
-        yield f"rtmp://127.0.0.1:{listener.sockets[0].getsockname()[1]}/app"
-        await asyncio.gather(*filter(None, tasks))
+        try:
+            yield f"rtmp://127.0.0.1:{listener.sockets[0].getsockname()[1]}/app"
+        finally:
+            await asyncio.gather(*filter(None, tasks))
 
 
 async def never_handshakes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -49,6 +49,12 @@ def test_a_url_that_cannot_be_dialled_says_why_and_shows_no_key(url: str, words:
     assert shown_url(config) == shown
 
 
+def test_neither_key_nor_query_of_an_hls_destination_is_shown() -> None:
+    config = DestinationConfig("d", "https://h/up?cid={key}&file=", Secret("secretkey"), kind="hls")
+    assert shown_url(config) == "https://h/up"
+    assert "secretkey" not in repr(config)
+
+
 def test_a_configuration_never_shows_its_key() -> None:
     config = DestinationConfig("d", "rtmp://h/live", Secret("secretkey"))
     assert "secretkey" not in repr(config)

@@ -43,6 +43,13 @@ def test_a_stream_that_suits_is_left_alone() -> None:
         assert rules(live(), platform) == set()
 
 
+@pytest.mark.parametrize(("keyframe_ms", "found"), [(2000, set()), (4040, set()), (4200, {"keyframe_interval"})])
+def test_for_hls_keyframes_are_never_further_apart_than_a_segment_is_long(keyframe_ms: int, found: set[str]) -> None:
+    for platform in ("youtube-hls", "custom"):
+        assert rules(live(keyframe_ms=keyframe_ms), platform, kind="hls") == found
+        assert rules(live(keyframe_ms=keyframe_ms), platform, kind="hls", fit=FitConfig(keyframe_s=2)) == set()
+
+
 @pytest.mark.parametrize(
     ("stream", "platform", "kbps", "rule"),
     [

@@ -3,11 +3,24 @@
 import pytest
 
 from relay.egress.base import DestinationConfig, publish_address
+from relay.egress.hls_address import upload_url
 from relay.egress.platforms import PLATFORMS, Platform
 from relay.media import Codec
 from relay.secret import Secret
 
-WANTED = {"youtube", "facebook", "twitch", "x", "kick", "instagram", "linkedin", "telegram", "tiktok", "custom"}
+WANTED = {
+    "youtube",
+    "facebook",
+    "twitch",
+    "x",
+    "kick",
+    "instagram",
+    "linkedin",
+    "telegram",
+    "tiktok",
+    "custom",
+    "youtube-hls",
+}
 
 
 def test_the_presets_are_there() -> None:
@@ -27,6 +40,9 @@ def test_each_row_is_consistent(platform: Platform) -> None:
     assert platform.keyframe_most_s == 0 or platform.keyframe_s <= platform.keyframe_most_s
     assert not (platform.url and platform.url_is_per_session), "a URL that changes is no preset"
     for url in filter(None, (platform.url, platform.backup_url)):
+        if platform.kind == "hls":
+            assert "key" in str(upload_url(url, "key", "index.m3u8"))
+            continue
         address, name = publish_address(DestinationConfig("d", url, Secret("key"), platform.name))
         assert address.app
         assert name == "key"

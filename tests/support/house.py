@@ -165,7 +165,7 @@ def homes(tree: Tree) -> Iterator[str]:
 
 def mirrors(tree: Tree) -> Iterator[str]:
     """relay/a/b.py has tests/a/test_b.py; a test file outside support and e2e has the source it tests."""
-    special = {"tests/test_house.py", "tests/test_scripts.py", "tests/test_deploy.py", "tests/test_support.py"}
+    special = {f"tests/test_{name}.py" for name in ("house", "scripts", "deploy", "monitoring", "support")}
     for path, _ in tree.sources("relay"):
         parts = path.split("/")
         if parts[-1].startswith("__") or "versions" in parts or "migrations" in parts:

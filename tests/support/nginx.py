@@ -1,4 +1,4 @@
-"""nginx: with its RTMP module, a real destination that records to disk; and a real origin of files over HTTP."""
+"""nginx: a real destination that records RTMP to disk or takes files by PUT; and a real origin of files over HTTP."""
 
 import os
 from pathlib import Path
@@ -99,3 +99,43 @@ class NginxRtmp:
 
     def recorded(self, key: str) -> Listing:
         return read_flv(self.path(key))
+
+
+_UPLOADS = """
+{user}
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 64; }}
+http {{
+    access_log {folder}/access.log;
+    client_max_body_size 20m;
+    client_body_temp_path {folder}/temp;
+    types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }}
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/files;
+        location / {{ dav_methods PUT; create_full_put_path on; }}
+    }}
+}}
+"""
+
+
+class NginxUploads:
+    """A web server below ``url`` that keeps what is PUT there in ``files`` and serves it."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/live"
+        folder = processes.folder / f"nginx-{self.port}"
+        self.files = folder / "files"
+        self.access_log = folder / "access.log"
+        self.files.mkdir(parents=True)
+        config = folder / "nginx.conf"
+        user = "user root;" if os.getuid() == 0 else ""
+        config.write_text(_UPLOADS.format(user=user, folder=folder, port=self.port), "utf-8")
+        self.process: Process = processes.start("nginx", "-p", folder, "-e", "stderr", "-c", config, name="nginx-put")
+
+    async def ready(self) -> None:
+        await wait_for_port(self.port, self.process)

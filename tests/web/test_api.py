@@ -64,7 +64,7 @@ async def test_destinations_are_added_changed_and_removed_and_never_show_their_k
         ("/channels", {"name": "x", "nmae": 1}, 422, "nmae"),
         ("/channels", {"name": "x", "stream_key": "short"}, 422, "stream_key"),
         ("/channels", {"name": "demo"}, 409, "already a channel demo"),
-        ("/channels/demo/destinations", {"name": "d", "url": "http://h/x", "key": "k"}, 422, "rtmp://"),
+        ("/channels/demo/destinations", {"name": "d", "url": "ftp://h/x", "key": "k"}, 422, "rtmp://"),
         ("/channels/demo/destinations", {"name": "d", "platform": "tube", "key": "k"}, 422, "youtube"),
         ("/channels/demo/destinations", {"name": "d", "platform": "youtube"}, 422, "needs a stream key"),
         ("/channels/demo/destinations", {"name": "d", "platform": "kick", "key": "k"}, 422, "add the URL"),

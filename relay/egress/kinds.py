@@ -1,0 +1,27 @@
+"""The kinds of destination there are: what makes an attempt of each. A new kind is one row."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from relay.config import Settings
+from relay.egress.base import Attempt, DestinationConfig, DestinationTotals, Owner
+from relay.egress.hls import HlsAttempt
+from relay.egress.rtmp import RtmpAttempt
+from relay.hub import Stream
+from relay.outbound.dial import TlsContext
+
+Make = Callable[[DestinationConfig, Stream, Settings, DestinationTotals, Owner, TlsContext], Attempt]
+
+
+def _rtmp(
+    config: DestinationConfig,
+    stream: Stream,
+    settings: Settings,
+    totals: DestinationTotals,
+    owner: Owner,
+    tls: TlsContext,
+) -> Attempt:
+    return RtmpAttempt(config, stream, settings, totals, owner.live, tls)
+
+
+KINDS: Mapping[str, Make] = MappingProxyType({"rtmp": _rtmp, "hls": HlsAttempt})
