@@ -5,7 +5,7 @@ import ctypes
 import gc
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import uvloop
@@ -21,10 +21,17 @@ from relay.database.lock import owned
 from relay.egress.manager import EgressManager
 from relay.hooks.hooks import Hooks
 from relay.hub import Hub, Ticker
+from relay.hub.batch import Note
 from relay.ingest.admission import Admission
+from relay.ingest.hls_push import ROOT, HlsPush
+from relay.ingest.links import Links
+from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
+from relay.ingest.source import Around
 from relay.logs import setup_logs
+from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
+from relay.outbound.dial import shared_tls
 from relay.secret import Secret, new_key
 from relay.web.server import WebServer
 
@@ -48,7 +55,22 @@ class App:
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.egress = EgressManager(self.hub, settings)
-        self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
+        self.links = Links(self.hub, self.admission)
+        ticker = Ticker(loop, settings.rtmp.tick_ms)
+        self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker)
+        self.hls = HlsPush(self.hub, self.admission, self.links, settings, notes=self._notes, backfill=self._backfill)
+        self.pulls = Pulls(
+            Around(
+                hub=self.hub,
+                settings=settings,
+                ticker=ticker,
+                tls=shared_tls(settings),
+                bytes_received=self.links.bytes_received,
+                demuxer=self.hls.demuxer,
+                notes=self._notes,
+                backfill=self._backfill,
+            )
+        )
         self.hooks = Hooks(settings)
         self.control = Control(
             settings=settings,
@@ -56,20 +78,25 @@ class App:
             hub=self.hub,
             admission=self.admission,
             egress=self.egress,
+            pulls=self.pulls,
             archive=self.archive,
             hooks=self.hooks,
-            publisher=self.ingest.publisher,
-            health=self.ingest.health,
+            publisher=self.links.publisher,
+            health=self.links.health,
             publish_host=self._publish_host,
+            hls_base=self._hls_base,
             playback_base=self._playback_base,
         )
         self.alerts = Alerts(self.hooks, self.hub, self.archive, lambda: self.control.channel_names, self.egress.status)
         self.lag = LoopLag(loop)
         collector = RelayCollector(
             hub=self.hub,
-            ingest=self.ingest,
+            links=self.links,
+            rtmp=self.ingest,
+            hls=self.hls,
             admission=self.admission,
             egress=self.egress,
+            pulls=self.pulls,
             archive=self.archive,
             hooks=self.hooks,
             lag=self.lag,
@@ -96,22 +123,28 @@ class App:
             await self.archive.start()
         await self.web.start()
         await self.ingest.start()
+        await self.hls.start()
+        self.links.start()
         if not self.control.channel_names:
             await self.control.create_channel(NewChannel(name=FIRST_CHANNEL))
         if self.archive is not None:
             self.archive.work()
+        self.pulls.start()
         self.lag.start()
         self.alerts.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        log.info("listening", rtmp=self.ingest.ports, http=self.web.port)
+        log.info("listening", rtmp=self.ingest.ports, hls=self.hls.port, http=self.web.port)
 
     async def close(self) -> None:
         """Publishers are told, destinations ended, the spool synced, uploads finished as far as time allows."""
         self._started = False
+        await self.pulls.close()
         await self.ingest.close()
+        await self.hls.close()
+        self.links.close()
         await self.egress.close()
         if self.archive is not None:
             await self.archive.close(self.settings.limits.shutdown_s / 2)
@@ -134,6 +167,16 @@ class App:
         if not named:
             named = own_address() if host in ("0.0.0.0", "::") else host
         return named, self.ingest.ports[0]
+
+    def _hls_base(self) -> str:
+        scheme = "http" if self.settings.ingest_http.tls_certificate is None else "https"
+        return f"{scheme}://{self._publish_host()[0]}:{self.hls.port}{ROOT}"
+
+    async def _notes(self, channel: str) -> Sequence[Note]:
+        return await self.archive.notes(channel) if self.archive is not None else ()
+
+    async def _backfill(self, channel: str, packets: Sequence[Packet], note: str) -> bool:
+        return self.archive is not None and await self.archive.backfill(channel, packets, note)
 
     def _playback_base(self) -> str:
         if self.settings.http.public_url:

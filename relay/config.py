@@ -41,8 +41,16 @@ class RtmpSettings(Section):
     tls_listen: Address = "0.0.0.0:1936"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    public_host: str = ""  # what publish URLs name; empty: this machine's address
+    public_host: str = ""  # what publish URLs name, of RTMP and HLS; empty: this machine's address
     tick_ms: int = Field(100, ge=20, le=200)
+
+
+class IngestHttpSettings(Section):
+    """Where encoders upload HLS segments."""
+
+    listen: Address = "0.0.0.0:8081"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
 
 
 class HttpSettings(Section):
@@ -127,9 +135,15 @@ class LimitSettings(Section):
     connections_unauthenticated: int = Field(200, ge=1)
     connections_per_address: int = Field(50, ge=1)
     auth_failures_per_minute: int = Field(10, ge=1)
+    hls_segment_bytes: int = Field(20 * 1024 * 1024, ge=65536)
+    hls_segment_s: float = Field(12.0, ge=1)
+    hls_playlist_bytes: int = Field(256 * 1024, ge=4096)
+    hls_window_s: float = Field(6.0, gt=0)  # how long a segment waits for those before it, at most
+    hls_window_segments: int = Field(3, ge=1)  # and how many wait
     http_body_bytes: int = Field(1024 * 1024, ge=1024)
     http_deadline_s: float = Field(10.0, gt=0)
     shutdown_s: float = Field(10.0, gt=0)
+    hls_redirects: int = Field(0, ge=0, le=5)
 
 
 class HoldSettings(Section):
@@ -157,6 +171,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     database: str = ""  # an SQLAlchemy URL; empty: SQLite in the data directory
     rtmp: RtmpSettings = RtmpSettings()
+    ingest_http: IngestHttpSettings = IngestHttpSettings()
     http: HttpSettings = HttpSettings()
     archive: ArchiveSettings = ArchiveSettings()
     outbound: OutboundSettings = OutboundSettings()

@@ -34,7 +34,11 @@ def examine(settings: Settings) -> list[Finding]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     running = _runs(settings)
-    doors = [("rtmp port", settings.rtmp.listen), ("http port", settings.http.listen)]
+    doors = [
+        ("rtmp port", settings.rtmp.listen),
+        ("hls port", settings.ingest_http.listen),
+        ("http port", settings.http.listen),
+    ]
     if settings.rtmp.tls_certificate is not None:
         doors.insert(1, ("rtmps port", settings.rtmp.tls_listen))
     for name, address in doors:

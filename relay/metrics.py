@@ -23,7 +23,11 @@ from relay.egress.manager import EgressManager
 from relay.hooks.hooks import Hooks
 from relay.hub import Hub, Stream, StreamState
 from relay.ingest.admission import Admission
+from relay.ingest.hls_push import HlsPush
+from relay.ingest.links import Links
+from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
+from relay.ingest.source import SourceState
 
 LAG_EVERY_S = 0.1
 LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
@@ -64,9 +68,12 @@ class RelayCollector(Collector):
         self,
         *,
         hub: Hub,
-        ingest: RtmpIngest,
+        links: Links,
+        rtmp: RtmpIngest,
+        hls: HlsPush,
         admission: Admission,
         egress: EgressManager,
+        pulls: Pulls,
         archive: Archive | None,
         hooks: Hooks,
         lag: LoopLag,
@@ -75,9 +82,12 @@ class RelayCollector(Collector):
         console: Callable[[], str],
     ) -> None:
         self._hub = hub
-        self._ingest = ingest
+        self._links = links
+        self._rtmp = rtmp
+        self._hls = hls
         self._admission = admission
         self._egress = egress
+        self._pulls = pulls
         self._archive = archive
         self._hooks = hooks
         self._lag = lag
@@ -89,6 +99,7 @@ class RelayCollector(Collector):
         names = list(self._channels())
         yield from self._about_streams(names)
         yield from self._about_publishers(names)
+        yield from self._about_sources(names)
         yield from self._about_destinations(names)
         if self._archive is not None:
             yield from self._about_archive(self._archive)
@@ -160,14 +171,14 @@ class RelayCollector(Collector):
             "relay_publisher_connected", "1 while a publisher is connected, sending or not", labels=["channel"]
         )
         for name in names:
-            received.add_metric([name], self._ingest.bytes_received[name])
-            publisher = self._ingest.publisher(name)
+            received.add_metric([name], self._links.bytes_received[name])
+            publisher = self._links.publisher(name)
             connected.add_metric([name], publisher is not None)
             if publisher is not None and publisher.rtt_s is not None:
                 rtt.add_metric([name], publisher.rtt_s)
         for (channel, outcome), count in self._admission.outcomes.items():
             connects.add_metric([channel, outcome], count)
-        for limit, count in self._ingest.stats.limit_hits.items():
+        for limit, count in (self._rtmp.stats.limit_hits + self._hls.stats.limit_hits).items():
             limits.add_metric([limit], count)
         rate = GaugeMetricFamily(
             "relay_ingest_kbps", "Bitrate that arrived from the publisher, in kbit/s", labels=["channel", "window"]
@@ -184,18 +195,38 @@ class RelayCollector(Collector):
             labels=["channel"],
         )
         for name in names:
-            health = self._ingest.health(name)
+            health = self._links.health(name)
             rate.add_metric([name, "10s"], health.kbps_10s)
             rate.add_metric([name, "60s"], health.kbps_60s)
             suggested.add_metric([name], health.suggested_kbps)
             stalls.add_metric([name], health.stalls)
-            publisher = self._ingest.publisher(name)
+            publisher = self._links.publisher(name)
             if publisher is not None:
                 repeats.add_metric([name], publisher.out_of_order)
         yield from (rate, suggested, stalls, repeats)
-        open_now = GaugeMetricFamily("relay_ingest_connections", "Open RTMP connections")
-        open_now.add_metric([], self._ingest.stats.open)
-        yield from (received, connected, rtt, connects, limits, open_now)
+        open_now = GaugeMetricFamily("relay_ingest_connections", "Open connections of encoders and players")
+        open_now.add_metric([], self._rtmp.stats.open + self._hls.stats.open)
+        segments = CounterMetricFamily(
+            "relay_hls_segments", "Segments that publishers uploaded, by what became of them", labels=["outcome"]
+        )
+        add_counts(segments, [], self._hls.stats.segments)
+        restarts = CounterMetricFamily(
+            "relay_hls_demux_restarts", "Children reading HLS segments that died or were ended, and were replaced"
+        )
+        restarts.add_metric([], self._hls.demuxer.stats.restarts)
+        yield from (received, connected, rtt, connects, limits, open_now, segments, restarts)
+
+    def _about_sources(self, names: list[str]) -> Iterator[Metric]:
+        up = GaugeMetricFamily("relay_source_up", "1 while the channel's source sends media", labels=["channel"])
+        attempts = CounterMetricFamily(
+            "relay_source_attempts", "Finished attempts at the channel's source", labels=["channel", "outcome"]
+        )
+        for name in names:
+            status = self._pulls.status(name)
+            if status is not None:
+                up.add_metric([name], status.state is SourceState.LIVE)
+                add_counts(attempts, [name], status.outcomes)
+        yield from (up, attempts)
 
     def _about_destinations(self, names: list[str]) -> Iterator[Metric]:
         labels = ["channel", "destination"]

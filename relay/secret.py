@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 
 
 class Secret:
@@ -36,6 +37,13 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
+
+
+def censored(text: str, secrets: Iterable[str]) -> str:
+    """A stranger's words as people may see them, in one line: some repeat the keys they were shown."""
+    for secret in sorted({*secrets} - {""}, key=len)[::-1]:
+        text = text.replace(secret, "********")
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _bytes(text: str) -> bytes:

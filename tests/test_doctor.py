@@ -9,13 +9,14 @@ from relay.doctor import examine
 
 
 def settings(tmp_path: Path, **more: Any) -> Settings:
-    values = {"data_dir": tmp_path, "rtmp": {"listen": "127.0.0.1:0"}, "http": {"listen": "127.0.0.1:0"}, **more}
+    anywhere = {"listen": "127.0.0.1:0"}
+    values = {"data_dir": tmp_path, "rtmp": anywhere, "ingest_http": anywhere, "http": anywhere, **more}
     return Settings.model_validate(values)
 
 
 def test_a_healthy_machine_passes_every_check(tmp_path: Path) -> None:
     findings = {item.check: item for item in examine(settings(tmp_path))}
-    assert set(findings) == {"rtmp port", "http port", "disk", "ffmpeg", "store", "clock"}
+    assert set(findings) == {"rtmp port", "hls port", "http port", "disk", "ffmpeg", "store", "clock"}
     assert [item for item in findings.values() if not item.ok] == []
     assert "ffmpeg version" in findings["ffmpeg"].finding
     assert "read back" in findings["store"].finding

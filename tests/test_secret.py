@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from relay.secret import Secret, new_key
+from relay.secret import Secret, censored, new_key
 
 
 def test_a_secret_shows_stars_wherever_it_is_put() -> None:
@@ -43,3 +43,7 @@ def test_what_is_no_text_is_compared_all_the_same() -> None:
     assert Secret(stray) != Secret("key")
     assert Secret(stray) == Secret(stray)
     assert Secret(stray).digest() != Secret("key").digest()
+
+
+def test_a_strangers_words_are_shown_in_one_line_and_without_the_keys_they_repeat() -> None:
+    assert censored("no stream KEY?a=b\r\n here\x1b[1m", ["KEY", "KEY?a=b", ""]) == "no stream ********   here [1m"

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from relay.cli.destinations import show_destinations
 from relay.cli.shared import Chosen, Json, add, out, plain, secret
+from relay.errors import InvalidError
 
 channel_app = typer.Typer(help="Channels and their stream keys.", no_args_is_help=True)
 
@@ -82,6 +83,28 @@ def channel_archive(
     show_channel(client.call("PATCH", "channels", name, body={"archive": options}), as_json)
 
 
+@channel_app.command("source")
+def channel_source(
+    name: str,
+    url: Annotated[str, typer.Argument(help="http(s):// of an HLS playlist, or rtmp(s)://; - reads it.")] = "",
+    header: Annotated[list[str] | None, typer.Option(help="'Name: value', sent with each request.")] = None,
+    max_kbps: Annotated[int, typer.Option(help="The best variant up to this; 0: the best.")] = 0,
+    none: Annotated[bool, typer.Option("--none", help="Pull from nowhere any more.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Pull the channel's stream from somewhere else, while nobody publishes to it."""
+    if none == bool(url):
+        raise InvalidError("give the URL to pull from, or --none")
+    source: dict[str, Any] | None = None
+    if url:
+        pairs = [text.partition(":") for text in header or []]
+        if any(not mark for _, mark, _ in pairs):
+            raise InvalidError("write headers as 'Name: value'")
+        headers = {key.strip(): value.strip() for key, _, value in pairs}
+        source = {"url": secret(url), "headers": headers, "max_kbps": max_kbps}
+    show_channel(Chosen.client().call("PATCH", "channels", name, body={"source": source}), as_json)
+
+
 @channel_app.command("expect")
 def channel_expect(
     name: str, off: Annotated[bool, typer.Option("--off", help="No longer.")] = False, as_json: Json = False
@@ -116,6 +139,7 @@ def show_channel(channel: dict[str, Any], as_json: bool) -> None:
     for label, key in (
         ("publish to", "publish_url"),
         ("stream key", "stream_key"),
+        ("or by HLS", "hls_publish_url"),
         ("play from", "play_url"),
         ("read key", "read_key"),
         ("recording", "recording"),
@@ -129,9 +153,19 @@ def show_channel(channel: dict[str, Any], as_json: bool) -> None:
     out.print(f"{'archive':>12}  {words}, priority {kept['priority']}{paused}", highlight=False)
     playback = f"{channel['playback_url']}?key={channel['read_key']}"
     out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
+    if channel["source"]:
+        _show_source(channel["source"])
     _show_link(channel)
     if channel["destinations"]:
         show_destinations(channel["destinations"])
+
+
+def _show_source(source: dict[str, Any]) -> None:
+    """Where the channel pulls from, and how that goes."""
+    words = f"{source['url']}: {source['state']}"
+    if source["last_error"]:
+        words += f" ({source['last_error']})"
+    out.print(f"{'source':>12}  {plain(words)}", highlight=False, soft_wrap=True)
 
 
 def _show_link(channel: dict[str, Any]) -> None:

@@ -10,20 +10,22 @@ from relay.archive import Archive
 from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models
-from relay.control.destinations import changed, config_of, options_of, prepared
+from relay.control.destinations import changed, config_of, prepared
 from relay.control.panel import Panels
 from relay.control.recordings import Recordings
 from relay.control.shares import Shares
+from relay.control.sources import sealed, source_of, source_view
+from relay.control.views import destination_view, publisher_view, track_views
 from relay.control.webhooks import Webhooks
 from relay.database import ChannelRow, Database, DestinationRow
-from relay.egress.base import DestinationStatus
 from relay.egress.manager import EgressManager
 from relay.errors import ConflictError, InvalidError, NotFoundError
 from relay.hooks.hooks import Hooks
-from relay.hub import Hub, Stream, StreamState
+from relay.hub import Hub, StreamState
 from relay.ingest.admission import Admission
 from relay.ingest.base import PublisherInfo
 from relay.ingest.health import Health
+from relay.ingest.pulls import Pulls
 from relay.secret import Secret, new_key
 
 log = structlog.get_logger("relay.control")
@@ -40,11 +42,13 @@ class Control:
         hub: Hub,
         admission: Admission,
         egress: EgressManager,
+        pulls: Pulls,
         archive: Archive | None,
         hooks: Hooks,
         publisher: Callable[[str], PublisherInfo | None],
         health: Callable[[str], Health],
         publish_host: Callable[[], tuple[str, int]],
+        hls_base: Callable[[], str],
         playback_base: Callable[[], str],
     ) -> None:
         self._settings = settings
@@ -52,10 +56,12 @@ class Control:
         self._hub = hub
         self._admission = admission
         self._egress = egress
+        self._pulls = pulls
         self._archive = archive
         self._publisher = publisher
         self._health = health
         self._publish_host = publish_host
+        self._hls_base = hls_base
         self._playback_base = playback_base
         self.recordings = Recordings(database.recordings, archive)
         self.panels = Panels(self.channel, hub, archive, database.recordings)
@@ -88,7 +94,8 @@ class Control:
     async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
         key = self._free_key(wanted.name, wanted.stream_key) or new_key()
         options = {"archive": wanted.archive.model_dump(), "expected": wanted.expected}
-        self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations))
+        source = sealed(wanted.source)
+        self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations, source))
         log.info("channel created", channel=wanted.name)
 
     def channels(self) -> list[models.ChannelView]:
@@ -99,7 +106,7 @@ class Control:
         return self._view(self._row(name))
 
     async def change_channel(self, name: str, change: models.ChannelChange) -> models.ChannelView:
-        """A new key of the caller's choosing, another list of destinations, or other options.
+        """A new key of the caller's choosing, another list of destinations, another source, or other options.
 
         Raises NotFoundError, ConflictError or InvalidError, and changes nothing then.
         """
@@ -115,7 +122,16 @@ class Control:
                 await self._set_options(self._row(name), archive=change.archive.model_dump())
             if change.expected is not None:
                 await self._set_options(self._row(name), expected=change.expected)
+            if "source" in change.model_fields_set:
+                await self._set_source(self._row(name), change.source)
         return self.channel(name)
+
+    async def _set_source(self, row: ChannelRow, wanted: models.SourceOptions | None) -> None:
+        changed = replace(row, source=sealed(wanted))
+        await self._database.channels.update(changed)
+        self._rows[row.name] = changed
+        self._pulls.configure(row.name, source_of(changed))
+        log.info("source changed", channel=row.name, has_source=wanted is not None)
 
     async def _set_options(self, row: ChannelRow, **wanted: object) -> None:
         changed = replace(row, options={**row.options, **wanted})
@@ -138,6 +154,7 @@ class Control:
         await self._database.channels.delete(name)
         del self._rows[name]
         self._admission.remove(name)
+        self._pulls.configure(name, None)
         self._hub.remove(name)
         self._egress.remove(name)
         self.shares.forget(name)
@@ -263,6 +280,10 @@ class Control:
                 await self._set_destinations(row, destinations)
                 changes.append(f"channel {wanted.name}: destinations changed")
                 row = self._row(wanted.name)
+            if sealed(wanted.source) != row.source:
+                await self._set_source(row, wanted.source)
+                changes.append(f"channel {wanted.name}: source changed")
+                row = self._row(wanted.name)
             if "archive" in wanted.model_fields_set and wanted.archive != models.archive_options(row):
                 await self._set_options(row, archive=wanted.archive.model_dump())
                 changes.append(f"channel {wanted.name}: archive options changed")
@@ -307,6 +328,7 @@ class Control:
         self._admission.set_channel(row.name, row.stream_key, row.read_key)
         self._configure_egress(row)
         self._configure_archive(row)
+        self._pulls.configure(row.name, source_of(row))
 
     def _configure_archive(self, row: ChannelRow) -> None:
         if self._archive is not None:
@@ -333,62 +355,22 @@ class Control:
             stream_key=row.stream_key.reveal(),
             read_key=row.read_key.reveal(),
             publish_url=f"rtmp://{at}/live",
+            hls_publish_url=f"{self._hls_base()}/{row.stream_key.reveal()}/index.m3u8",
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
-            publisher=None if info is None else _publisher(info),
+            source=source_view(row, self._pulls.status(row.name)),
+            publisher=None if info is None else publisher_view(info),
             health=models.HealthView(**asdict(health), words=health.words()),
             lint=[models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)],
             held_s=0.0 if stream is None else stream.stats.total_held_s(),
             takeovers=0 if stream is None else stream.stats.takeovers,
             is_contested=self._hub.is_contested(row.name),
-            tracks=_tracks(stream),
+            tracks=track_views(stream),
             destinations=[
-                _destination(item, status)
+                destination_view(item, status)
                 for item, status in zip(row.destinations, self._egress.status(row.name), strict=True)
             ],
             recording=self._archive.recording_of(row.name) if self._archive is not None else None,
             recording_paused=self._archive is not None and self._archive.is_paused(row.name),
             archive=models.archive_options(row),
         )
-
-
-def _destination(row: DestinationRow, status: DestinationStatus) -> models.DestinationView:
-    options = options_of(row)
-    return models.DestinationView(
-        name=status.name,
-        platform=status.platform,
-        kind=row.kind,
-        url=status.url,
-        hold=options.hold,
-        fit=options.fit,
-        ensure_audio=options.ensure_audio,
-        on_change=options.on_change,
-        method=options.method,
-        backup=bool(options.backup),
-        state=status.state.value,
-        last_error=status.last_error,
-        bytes_sent=status.bytes_sent,
-        attempts=status.attempts,
-        dropped_packets=sum(status.dropped_packets.values()),
-        backlog_s=status.backlog_s,
-    )
-
-
-def _publisher(info: PublisherInfo) -> models.PublisherView:
-    return models.PublisherView.model_validate(asdict(info))
-
-
-def _tracks(stream: Stream | None) -> list[models.TrackView]:
-    return [
-        models.TrackView(
-            kind=track.kind,
-            codec=track.codec,
-            codec_string=track.codec_string,
-            width=track.width,
-            height=track.height,
-            sample_rate=track.sample_rate,
-            channels=track.channels,
-        )
-        for track in (stream.tracks if stream is not None else ())
-        if track is not None
-    ]

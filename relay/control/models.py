@@ -1,6 +1,7 @@
 """The shapes of the API: what people send (strict) and what they get."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -8,11 +9,17 @@ from relay.database import ChannelRow
 from relay.egress.hls_address import upload_url
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, ProtocolError
-from relay.protocol.rtmp.url import parse_rtmp_url
+from relay.outbound.http import http_url
+from relay.protocol.rtmp.url import parse_rtmp_url, split_stream
 
 NAME, KEY, PLATFORM_KEY = r"^[a-z0-9][a-z0-9_-]{0,62}$", r"^[A-Za-z0-9._~-]+$", r"^[\x21-\x7e]*$"
 SLATE = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(png|jpg|jpeg|mp4))?$"
+HEADER, HEADER_VALUE = r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$", r"^[\x20-\x7e]*$"
+# Headers that are the relay's own to say: they frame a request, or change what is answered.
+OWN_HEADERS = ("host", "range", "connection", "transfer-encoding", "te", "upgrade", "accept-encoding")
 PATTERNS = {
+    HEADER: "write the name of a header, such as Authorization",
+    HEADER_VALUE: "write it in ASCII, in one line",
     NAME: "write lower-case letters a-z, digits, - and _; at most 63, beginning with a letter or digit",
     KEY: "write letters, digits, and . _ ~ - only",
     PLATFORM_KEY: "write it without spaces, in ASCII",
@@ -38,6 +45,25 @@ def _url(value: str) -> str:
     return value
 
 
+def _source_url(value: str) -> str:
+    try:
+        if value.startswith(("rtmp://", "rtmps://")):
+            split_stream(parse_rtmp_url(value))
+        elif not value.startswith(("http://", "https://")):
+            raise ValueError("the URL must begin with http://, https://, rtmp:// or rtmps://")
+        else:
+            http_url(value)
+    except (ProtocolError, DestinationError) as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _header(value: str) -> str:
+    if value.lower() in OWN_HEADERS or value.lower().startswith(("content-", "if-")):
+        raise ValueError(f"the header {value} is the relay's own to say")
+    return value
+
+
 def _http_url(value: str) -> str:
     if not value.lower().startswith("http"):
         raise ValueError("a backup's URL begins with http:// or https://")
@@ -52,6 +78,11 @@ def _platform(value: str) -> str:
 
 Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_url)]
 BackupUrl = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_http_url)]
+SourceUrl = Annotated[
+    str, StringConstraints(max_length=2048, strip_whitespace=True, pattern=PLATFORM_KEY), AfterValidator(_source_url)
+]
+HeaderName = Annotated[str, StringConstraints(pattern=HEADER), AfterValidator(_header)]
+HeaderValue = Annotated[str, StringConstraints(max_length=4096, pattern=HEADER_VALUE)]
 PlatformName = Annotated[str, AfterValidator(_platform)]
 
 
@@ -137,9 +168,29 @@ class ArchiveOptions(Sent):
     keep_gb: float | None = Field(default=None, gt=0, le=1_000_000)
 
 
+class SourceOptions(Sent):
+    """Where a channel pulls its stream from: HLS by http(s)://, or rtmp(s)://host/app/name.
+
+    ``headers`` go to the URL's own host only. ``max_kbps``: of the variant that is chosen; 0: the best.
+    """
+
+    url: SourceUrl
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, max_length=20)
+    max_kbps: int = Field(default=0, ge=0, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SourceOptions":
+        if self.headers and self.url.startswith("rtmp"):
+            raise ValueError("headers are for http and https only")
+        if "@" in urlsplit(self.url).netloc and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("give a user in the URL or an Authorization header, not both")
+        return self
+
+
 class NewChannel(Sent):
     name: Name
     stream_key: Key | None = None  # made when left out
+    source: SourceOptions | None = None
     expected: bool = False  # to be live: monitoring warns while it is not
     archive: ArchiveOptions = Field(default_factory=ArchiveOptions)
     destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
@@ -147,6 +198,7 @@ class NewChannel(Sent):
 
 class ChannelChange(Sent):
     stream_key: Key | None = None
+    source: SourceOptions | None = None  # null: none any more
     expected: bool | None = None
     archive: ArchiveOptions | None = None
     destinations: list[NewDestination] | None = Field(default=None, max_length=50)
@@ -229,6 +281,17 @@ class DestinationView(BaseModel):
     backlog_s: float
 
 
+class SourceView(BaseModel):
+    """A source and how it is doing. User, password and query of the URL, and the headers' values, are not shown."""
+
+    url: str
+    headers: list[str]
+    max_kbps: int
+    state: Literal["idle", "connecting", "live", "retrying", "disabled"]
+    last_error: str
+    attempts: int
+
+
 class ChannelView(BaseModel):
     name: str
     state: Literal["offline", "live", "holding"]
@@ -236,8 +299,10 @@ class ChannelView(BaseModel):
     stream_key: str
     read_key: str
     publish_url: str
+    hls_publish_url: str
     play_url: str
     playback_url: str
+    source: SourceView | None
     publisher: PublisherView | None
     health: HealthView
     lint: list[FindingView]

@@ -13,6 +13,7 @@ from relay.errors import ConflictError, NotFoundError
 from relay.secret import Secret
 
 Result = TypeVar("Result")
+SOURCE = "source"
 
 
 class Run(Protocol):
@@ -36,7 +37,7 @@ class DestinationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRow:
-    """One channel as stored, its keys decrypted. ``created_at``: unix seconds."""
+    """One channel as stored, its keys decrypted. ``created_at``: unix seconds. ``source``: JSON; empty: none."""
 
     name: str
     created_at: float
@@ -44,6 +45,7 @@ class ChannelRow:
     read_key: Secret
     options: dict[str, Any]
     destinations: tuple[DestinationRow, ...] = ()
+    source: Secret = field(default_factory=lambda: Secret(""))
 
 
 class ChannelsRepo:
@@ -78,7 +80,8 @@ class ChannelsRepo:
                 created_at=row["created_at"],
                 stream_key=self._cipher.decrypt(row["stream_key"]),
                 read_key=self._cipher.decrypt(row["read_key"]),
-                options=row["options"],
+                options={name: value for name, value in row["options"].items() if name != SOURCE},
+                source=self._source(row["options"]),
                 destinations=tuple(grouped.get(row["name"], ())),
             )
             for row in connection.execute(sa.select(channels).order_by(channels.c.name)).mappings()
@@ -91,6 +94,7 @@ class ChannelsRepo:
         read_key: Secret,
         options: dict[str, Any],
         places: Sequence[DestinationRow] = (),
+        source: Secret | None = None,
     ) -> ChannelRow:
         """A new channel with its destinations. Raises ConflictError when name or key is taken."""
         row = ChannelRow(
@@ -100,8 +104,9 @@ class ChannelsRepo:
             read_key=read_key,
             options=options,
             destinations=tuple(places),
+            source=source or Secret(""),
         )
-        values = {"name": name, "created_at": row.created_at, "options": options, **self._keys(row)}
+        values = {"name": name, "created_at": row.created_at, "options": self._options(row), **self._keys(row)}
 
         def add(connection: sa.Connection) -> None:
             connection.execute(sa.insert(channels).values(values))
@@ -114,9 +119,9 @@ class ChannelsRepo:
         return row
 
     async def update(self, row: ChannelRow) -> None:
-        """Store the row's keys and options. Raises NotFoundError, or ConflictError when a key is another's."""
+        """Store the row's keys, options and source. Raises NotFoundError, or ConflictError when a key is another's."""
         statement = (
-            sa.update(channels).where(channels.c.name == row.name).values(options=row.options, **self._keys(row))
+            sa.update(channels).where(channels.c.name == row.name).values(options=self._options(row), **self._keys(row))
         )
         try:
             result = await self._run(lambda connection: connection.execute(statement).rowcount)
@@ -153,6 +158,13 @@ class ChannelsRepo:
         ]
         if values:
             connection.execute(sa.insert(destinations), values)
+
+    def _options(self, row: ChannelRow) -> dict[str, Any]:
+        """The options as stored: with the source, encrypted, as its URL and headers may hold credentials."""
+        return {**row.options, SOURCE: self._cipher.encrypt(row.source).decode("ascii")} if row.source else row.options
+
+    def _source(self, options: dict[str, Any]) -> Secret:
+        return self._cipher.decrypt(options[SOURCE].encode("ascii")) if SOURCE in options else Secret("")
 
     def _keys(self, row: ChannelRow) -> dict[str, Any]:
         return {

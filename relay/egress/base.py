@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 from relay.egress import hls_address
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, ProtocolError
-from relay.protocol.rtmp.url import RtmpUrl, parse_rtmp_url
+from relay.protocol.rtmp.url import RtmpUrl, parse_rtmp_url, split_stream
 from relay.secret import Secret
 from relay.supervise import AttemptState
 
@@ -88,11 +88,10 @@ def publish_address(config: DestinationConfig) -> tuple[RtmpUrl, str]:
     key = config.key.reveal()
     if key:
         return url, key
-    path, mark, query = url.app.partition("?")
-    app, _, name = path.rpartition("/")
-    if not app:
-        raise DestinationError("there is no stream key, neither apart nor in the URL", "config")
-    return RtmpUrl(url.scheme, url.host, url.port, app), f"{name}{mark}{query}"
+    try:
+        return split_stream(url)
+    except ProtocolError as error:
+        raise DestinationError("there is no stream key, neither apart nor in the URL", "config") from error
 
 
 def shown_url(config: DestinationConfig) -> str:

@@ -1,7 +1,6 @@
 """EgressManager: keeps what runs equal to what is configured, channel by channel, while streams come and go."""
 
 import asyncio
-import ssl
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from relay.egress.lint import Finding, Inspector
 from relay.egress.sources import Sources
 from relay.errors import DestinationError
 from relay.hub import BacklogLimit, Hub, Stream, StreamState, Ticker
-from relay.outbound.dial import TlsContext, client_tls
+from relay.outbound.dial import TlsContext, shared_tls
 from relay.supervise import Backoff, Supervisor
 
 log = structlog.get_logger("relay.egress")
@@ -233,7 +232,7 @@ class EgressManager:
         self._ticker = Ticker(asyncio.get_running_loop(), FILL_MS)
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
-        self._tls: asyncio.Task[ssl.SSLContext] | None = None
+        self._tls = shared_tls(settings)
         hub.listen(self)
 
     def configure(self, channel: str, configs: Sequence[DestinationConfig]) -> None:
@@ -243,7 +242,7 @@ class EgressManager:
         for config in configs:
             known = before.pop(config.name, None)
             if known is None:
-                after[config.name] = Destination(channel, config, self._settings, self._tls_context, self._source)
+                after[config.name] = Destination(channel, config, self._settings, self._tls, self._source)
             else:
                 after[config.name] = known
                 if known.config != config:
@@ -326,12 +325,6 @@ class EgressManager:
             slates = self._settings.data_dir / "slates"
             sources = self._sources[stream.name] = Sources(stream, self._ticker, backlog, slates)
         return sources.of(config)
-
-    async def _tls_context(self) -> ssl.SSLContext:
-        """One context for all: reading the certificate store takes long enough to belong in a thread, once."""
-        if self._tls is None or (self._tls.done() and self._tls.exception() is not None):
-            self._tls = asyncio.create_task(asyncio.to_thread(client_tls, self._settings))
-        return await asyncio.shield(self._tls)
 
     def _sweep(self) -> None:
         """One timer for every destination's drop summary, while any stream lives."""

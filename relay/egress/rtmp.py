@@ -18,6 +18,7 @@ from relay.protocol.rtmp import events
 from relay.protocol.rtmp.client import ClientConnection
 from relay.protocol.rtmp.state import ClientState
 from relay.protocol.rtmp.url import RtmpUrl
+from relay.secret import censored
 
 WRITE_BUFFER_BYTES = 256 * 1024
 GOODBYE_S = 2.0
@@ -107,7 +108,7 @@ class DestinationConnection(asyncio.Protocol):
         self._totals = totals
         self._stream = stream
         self._on_live = on_live
-        self._secrets = sorted({name, name.partition("?")[0], *url.app.partition("?")[2:]} - {""}, key=len)[::-1]
+        self._secrets = {name, name.partition("?")[0], *url.app.partition("?")[2:]}
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._feed: RtmpFeed | None = None
@@ -367,10 +368,7 @@ class DestinationConnection(asyncio.Protocol):
     # --- writing ----------------------------------------------------------------------------------------------
 
     def _shown(self, text: str) -> str:
-        """A platform's words as people may see them: some repeat the key."""
-        for secret in self._secrets:
-            text = text.replace(secret, "********")
-        return "".join(character if character.isprintable() else " " for character in text)
+        return censored(text, self._secrets)
 
     def _flush(self) -> None:
         data = self._connection.data_to_send()

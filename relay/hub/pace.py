@@ -37,7 +37,7 @@ class Pacer:
         return max(0, max(waiting[-1].dts_ms, waiting[len(waiting) // 2].dts_ms) - waiting[0].dts_ms) if waiting else 0
 
     def add(self, packets: Sequence[Packet]) -> None:
-        """Take a piece (at least one packet), whose packets follow those before it."""
+        """Take a piece (at least one packet). Those of one track follow each other, those of two may overlap."""
         now_ms = self._clock() * 1000
         first_ms = packets[0].dts_ms
         length_ms = max(packet.dts_ms for packet in packets) - first_ms
@@ -48,7 +48,10 @@ class Pacer:
         elif due_ms < now_ms and not self._waiting:
             self._base_ms = now_ms + min(slack_ms, LEAST_MS) - first_ms
         self._surplus_ms = max(0.0, due_ms - now_ms - 2 * slack_ms)
+        is_behind = bool(self._waiting) and first_ms < self._waiting[-1].dts_ms
         self._waiting += packets
+        if is_behind:
+            self._waiting.sort(key=lambda packet: packet.dts_ms)
         if self.waiting_ms > max(BEHIND_MS, 3 * length_ms):
             self._skip(now_ms, length_ms + slack_ms)
         self._park()

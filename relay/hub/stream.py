@@ -176,6 +176,11 @@ class Stream:
         """Some packets will never be on disk. Acknowledgements count from the start, so this publisher gets no more."""
         self._commit_lost = True
 
+    @property
+    def is_losing(self) -> bool:
+        """Whether something this publisher wrote will never be on disk."""
+        return self._commit_lost
+
     def set_keeper(self, keeper: bool) -> None:
         """With a keeper (the archive's recorder), only its ``commit`` calls make media durable."""
         self._keeper = keeper

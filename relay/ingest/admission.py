@@ -42,13 +42,16 @@ class Admission:
         self._publish.pop(publish, None)
         self._read.pop(read, None)
 
-    def admit_publish(self, key: str, address: str) -> str:
-        """The channel ``key`` may publish. Raises RefusedError, in words an encoder can show."""
+    def admit_publish(self, key: str, address: str, *, is_counted: bool = True) -> str:
+        """The channel ``key`` may publish. Raises RefusedError, in words an encoder can show.
+
+        ``is_counted``: whether this is a publisher that comes, and not one of many requests of one that is there.
+        """
         if not key:
             self._refuse(
                 "no_key", "no stream key: put it into the encoder's stream key field, or behind the URL", address
             )
-        return self._admit(self._publish, key, address)
+        return self._admit(self._publish, key, address, is_counted=is_counted)
 
     def admit_play(self, channel: str, key: str, address: str) -> str:
         """The channel ``key`` may play, which must be ``channel`` where one is named. Raises RefusedError."""
@@ -59,7 +62,7 @@ class Admission:
             self._refuse("bad_key", f"this read key is not for {channel}", address)
         return found
 
-    def _admit(self, index: dict[str, tuple[str, Secret]], key: str, address: str) -> str:
+    def _admit(self, index: dict[str, tuple[str, Secret]], key: str, address: str, *, is_counted: bool = True) -> str:
         if self._is_throttled(address):
             self.outcomes[UNKNOWN, "throttled"] += 1
             raise RefusedError("throttled", "too many wrong keys from this address; wait a minute and check the key")
@@ -67,7 +70,8 @@ class Admission:
         name, expected = index.get(shown.digest(), ("", Secret("")))
         if not name or shown != expected:
             self._refuse("bad_key", "wrong key: copy it again from the relay, or ask the operator for it", address)
-        self.outcomes[name, "accepted"] += 1
+        if is_counted:
+            self.outcomes[name, "accepted"] += 1
         return name
 
     def _refuse(self, outcome: str, message: str, address: str) -> None:

@@ -9,16 +9,15 @@ from pathlib import Path
 import structlog
 
 from relay.config import Settings, split_address
-from relay.errors import ConfigError, RefusedError
-from relay.hub import Hub, Stream, Ticker
+from relay.errors import ConfigError
+from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
-from relay.ingest.base import ConnectionBudget, PublisherInfo
-from relay.ingest.health import UNKNOWN, Health, LinkHealth
+from relay.ingest.base import ConnectionBudget
+from relay.ingest.links import Links
 from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
 from relay.protocol.rtmp.limits import RtmpLimits
 
 SWEEP_S = 0.5
-SAMPLE_S = 1.0
 FAREWELL_S = 2.0
 
 log = structlog.get_logger(__name__)
@@ -71,25 +70,23 @@ class RtmpStats:
 class RtmpIngest:
     """Listens for RTMP (and RTMPS when a certificate is configured) and runs every connection made to it."""
 
-    def __init__(self, hub: Hub, admission: Admission, settings: Settings, ticker: Ticker) -> None:
+    def __init__(self, hub: Hub, admission: Admission, links: Links, settings: Settings, ticker: Ticker) -> None:
         self.hub = hub
+        self.links = links
         self.admission = admission
         self.settings = settings
         self.ticker = ticker
         self.stats = RtmpStats()
         self.budget = ConnectionBudget(settings.limits)
         self.limits = rtmp_limits(settings)
-        self.bytes_received: Counter[str] = Counter()  # by channel
+        self.bytes_received = links.bytes_received
         # One buffer serves every connection: a read is parsed to its end before the next begins.
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self._connections: set[RtmpConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
-        self._health: dict[str, LinkHealth] = {}  # by channel, while it lives
-        self._sampled_at = 0.0
         self._all_closed: asyncio.Event | None = None
-        hub.listen(self)
 
     async def start(self) -> None:
         """Open the listeners. Raises ConfigError when an address is taken or a certificate cannot be read."""
@@ -125,13 +122,6 @@ class RtmpIngest:
         """The ports in use, plain first: what was asked for, or what the system chose for port 0."""
         return [server.sockets[0].getsockname()[1] for server in self._servers]
 
-    def publisher(self, channel: str) -> PublisherInfo | None:
-        """Who publishes ``channel`` now, if it came through this door."""
-        lease = self.hub.lease(channel)
-        if lease is None or not isinstance(lease.publisher, RtmpConnection):
-            return None
-        return lease.publisher.info()
-
     async def close(self) -> None:
         """Stop listening, tell every peer, and wait briefly until their sockets are closed."""
         self._closing = True
@@ -148,37 +138,7 @@ class RtmpIngest:
         for connection in tuple(self._connections):
             connection.abort()
 
-    def health(self, channel: str) -> Health:
-        """How the link of the channel's publisher is doing."""
-        health = self._health.get(channel)
-        return UNKNOWN if health is None else health.look(asyncio.get_running_loop().time())
-
-    # --- hub.StreamListener -----------------------------------------------------------------------------------
-
-    def stream_live(self, stream: Stream) -> None:
-        self._health[stream.name] = LinkHealth()
-
-    def stream_resumed(self, stream: Stream) -> None:
-        """What was seen of the link before still counts."""
-        away_s = self._health[stream.name].returned(asyncio.get_running_loop().time())
-        log.info("media is back", channel=stream.name, away_s=round(away_s, 1))
-
-    def stream_holding(self, stream: Stream) -> None:
-        self._health[stream.name].stalled(asyncio.get_running_loop().time())
-        log.warning("holding: no media from the publisher", channel=stream.name)
-
-    def stream_offline(self, stream: Stream) -> None:
-        self._health.pop(stream.name, None)
-
     # --- called by connections ---------------------------------------------------------------------------------
-
-    def admit(self, channel: str) -> None:
-        """May a publisher with the right key have ``channel`` now? Raises RefusedError."""
-        try:
-            self.hub.admit(channel)
-        except RefusedError as error:
-            self.admission.outcomes[channel, error.outcome] += 1
-            raise
 
     def opened(self, connection: "RtmpConnection") -> None:
         self.stats.connections += 1
@@ -198,10 +158,5 @@ class RtmpIngest:
         now = loop.time()
         for connection in tuple(self._connections):
             connection.check(now)
-        if now - self._sampled_at >= SAMPLE_S:
-            self._sampled_at = now
-            for name, health in self._health.items():
-                lag_s = self.hub.stream(name).stats.arrival_lag_ms / 1000
-                health.sample(now, self.bytes_received[name], lag_s)
         if not self._closing:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)

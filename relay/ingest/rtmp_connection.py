@@ -15,10 +15,10 @@ from relay.errors import LimitError, ProtocolError, RefusedError
 from relay.hub import BacklogLimit, Lease
 from relay.ingest.base import PublisherInfo, tcp_info
 from relay.ingest.player import Player
+from relay.ingest.rtmp_media import deliver
 from relay.media import Packet
 from relay.protocol.flv import Depacketizer
 from relay.protocol.rtmp import events
-from relay.protocol.rtmp.chunk import Message
 from relay.protocol.rtmp.server import ServerConnection
 from relay.protocol.rtmp.url import split_publish
 
@@ -141,25 +141,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         assert depacketizer is not None
         self._door.bytes_received[lease.stream.name] += nbytes
         lease.timeline.arrived(int(now * 1000))
-        packets: list[Packet] = []
-        feed, add = depacketizer.feed, packets.append
-        try:
-            for event in received:
-                if type(event) is Message:
-                    packet = feed(event.type_id, event.timestamp, event.payload)
-                    if packet is not None:
-                        add(packet)
-                else:
-                    # A goodbye often comes in the same read as the last frames: they come first.
-                    if packets:
-                        self._write_packets(lease, packets, now)
-                        packets = []
-                        add = packets.append
-                    self._handle(event)
-        finally:
-            # Also when a message was malformed: what came whole before it still counts.
-            if packets:
-                self._write_packets(lease, packets, now)
+        deliver(received, depacketizer, lambda packets: self._write_packets(lease, packets, now), self._handle)
         if self._lease is lease:
             self._note_progress(lease.stream.seq, now)
 
@@ -229,7 +211,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         try:
             address = split_publish(self._app, event.name)
             channel = door.admission.admit_publish(address.key, self._address)
-            door.admit(channel)
+            door.links.admit(channel)
         except (RefusedError, ProtocolError) as error:
             self._refuse(error, lambda text: self._connection.refuse_publish(event.stream_id, text))
             return

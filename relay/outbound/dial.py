@@ -32,6 +32,19 @@ def client_tls(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+def shared_tls(settings: Settings) -> TlsContext:
+    """One context for all who ask: reading the certificate store takes long enough to belong in a thread, once."""
+    making: asyncio.Task[ssl.SSLContext] | None = None
+
+    async def context() -> ssl.SSLContext:
+        nonlocal making
+        if making is None or (making.done() and (making.cancelled() or making.exception() is not None)):
+            making = asyncio.create_task(asyncio.to_thread(client_tls, settings))
+        return await asyncio.shield(making)
+
+    return context
+
+
 async def dial(
     host: str, port: int, protocol: asyncio.Protocol, settings: Settings, tls: TlsContext | None = None
 ) -> None:

@@ -54,6 +54,12 @@ class Depacketizer:
         self._video_code = self._audio_code = b""
         self._has_cts = False
 
+    def adopt(self, other: "Depacketizer") -> None:
+        """Begin with the tracks of ``other``, the very same ones."""
+        for track in (other.video, other.audio):
+            if track is not None:
+                self._keep(track)
+
     def feed(self, type_id: int, timestamp: int, body: bytes | memoryview) -> Packet | None:
         """One message of ``type_id`` AUDIO or VIDEO; None for what is no frame. Raises ProtocolError.
 

@@ -46,6 +46,30 @@ async def test_channels_and_destinations_by_command(tmp_path: Path) -> None:
         assert len(err.splitlines()) == 1
 
 
+async def test_a_source_by_command(tmp_path: Path) -> None:
+    async with running_app(tmp_path, archive={"store": "off"}) as app:
+
+        async def source(*words: str, stdin: bytes = b"") -> tuple[int, str, str]:
+            return await relay("channel", "source", "demo", *words, data=tmp_path, port=app.web.port, stdin=stdin)
+
+        code, out, _ = await source("http://127.0.0.1:9/a?t=SECRET", "--header", "X-Key: SECRET", "--max-kbps", "900")
+        assert (code, "SECRET" in out) == (0, False)
+        assert "source  http://127.0.0.1:9/a?********" in out
+        view = app.control.channel("demo").source
+        assert view is not None
+        assert (view.headers, view.max_kbps) == (["X-Key"], 900)
+        assert (await source("-", stdin=b"rtmp://127.0.0.1:9/live/SECRET\n"))[0] == 0
+        view = app.control.channel("demo").source
+        assert view is not None
+        assert (view.url, view.headers) == ("rtmp://127.0.0.1:9/live/********", [])
+        for words in ((), ("http://h/a", "--none"), ("http://h/a", "--header", "nonsense"), ("file:///etc/passwd",)):
+            code, out, err = await source(*words)
+            assert (code, out, len(err.splitlines())) == (1, "", 1)
+        code, out, _ = await source("--none")
+        assert (code, "source" in out) == (0, False)
+        assert app.control.channel("demo").source is None
+
+
 async def test_names_that_cannot_be_are_told_in_one_line(tmp_path: Path) -> None:
     async with running_app(tmp_path) as app:
         for words in (("show", "a b"), ("show", "é"), ("show", "../x"), ("remove", "x?y"), ("add", "UPPER")):

@@ -1,8 +1,12 @@
 """ChannelsRepo: channels, keys and destinations come back as stored; conflicts and absences are named."""
 
+from dataclasses import replace
+
 import pytest
+import sqlalchemy as sa
 
 from relay.database import ChannelRow, Database, DestinationRow
+from relay.database.schema import channels
 from relay.errors import ConflictError, NotFoundError
 from relay.secret import Secret
 
@@ -24,6 +28,19 @@ async def test_a_channel_and_its_destinations_come_back_in_order(database: Datab
     assert list(channel.destinations) == rows
     await database.channels.set_destinations("demo", rows[1:])
     assert list((await database.channels.all())[0].destinations) == rows[1:]
+
+
+async def test_a_source_comes_back_and_lies_encrypted(database: Database) -> None:
+    source = Secret('{"url": "https://h/a?token=SECRET"}')
+    row = await database.channels.create("a", Secret("s"), Secret("r"), {"x": 1}, source=source)
+    assert row.source == source
+    (again,) = await database.channels.all()
+    assert (again.source, again.options) == (source, {"x": 1})
+    (stored,) = await database.run(lambda connection: connection.execute(sa.select(channels.c.options)).scalars().all())
+    assert "SECRET" not in stored["source"]
+    await database.channels.update(replace(again, source=Secret("")))
+    (bare,) = await database.channels.all()
+    assert (bool(bare.source), bare.options) == (False, {"x": 1})
 
 
 async def test_a_name_or_key_twice_is_a_conflict(database: Database) -> None:

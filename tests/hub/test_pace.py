@@ -135,3 +135,12 @@ async def test_flush_shows_the_rest_at_once_and_then_nothing(wall: Wall) -> None
     wall.run(5000)
     wall.pacer.flush()
     assert len(wall.shown) == len(piece(0))
+
+
+async def test_two_tracks_that_come_apart_are_shown_together(wall: Wall) -> None:
+    whole = piece(0)
+    wall.pacer.add([packet for packet in whole if packet.is_video])
+    wall.pacer.add([packet for packet in whole if not packet.is_video])
+    wall.run(4000)
+    assert wall.dts() == sorted(packet.dts_ms for packet in whole)
+    assert {packet.is_video for _, packet in wall.shown[:6]} == {True, False}

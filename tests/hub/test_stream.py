@@ -78,8 +78,9 @@ def test_after_a_loss_the_publisher_hears_nothing_more_but_its_successor_does() 
     stream.commit_lost()
     stream.write([video(33)])
     stream.commit(2)
-    assert (told, stream.durable_seq) == ([1], 1)
+    assert (told, stream.durable_seq, stream.is_losing) == ([1], 1, True)
     stream.on_commit(told.append)
+    assert not stream.is_losing
     stream.write([video(66)])
     stream.commit(3)
     assert told == [1, 3]

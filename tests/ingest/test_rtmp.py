@@ -41,7 +41,7 @@ async def test_rtmps_publishes_like_rtmp(tmp_path: Path) -> None:
             while app.hub.stream("demo").seq < len(publisher.sent.items):
                 assert asyncio.get_running_loop().time() < deadline
                 await asyncio.sleep(0.02)
-            info = app.ingest.publisher("demo")
+            info = app.links.publisher("demo")
             assert info is not None
             assert (info.protocol, info.encrypted) == ("rtmps", True)
         assert app.hub.stream("demo").seq == len(publisher.sent.items)

@@ -14,7 +14,7 @@ import pytest
 from relay.config import Settings
 from relay.errors import AddressError, DestinationError
 from relay.outbound.address import CheckedAddress
-from relay.outbound.dial import _connect, client_tls, dial
+from relay.outbound.dial import _connect, client_tls, dial, shared_tls
 from tests.egress.conftest import MakeSettings
 from tests.support.process import free_port
 from tests.support.tls import make_certificates
@@ -175,3 +175,17 @@ def test_an_unusable_authority_file_is_named(content: str | None, tmp_path: Path
     with pytest.raises(DestinationError, match=r"RELAY_OUTBOUND__CA_FILE .*ca\.pem") as caught:
         client_tls(make_settings(ca_file=path))
     assert caught.value.outcome == "config"
+
+
+async def test_one_context_serves_all_and_a_failure_is_not_remembered(
+    tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    made = shared_tls(make_settings())
+    first, second = await asyncio.gather(made(), made())
+    assert first is second is await made()
+    late = tmp_path / "late.pem"
+    broken = shared_tls(make_settings(ca_file=late))
+    with pytest.raises(DestinationError, match="CA_FILE"):
+        await broken()
+    late.write_bytes(make_certificates(tmp_path / "tls").authority.read_bytes())
+    assert isinstance(await broken(), ssl.SSLContext)

@@ -376,3 +376,15 @@ def test_captured_sessions_round_trip(name: str) -> None:
     packets, _ = read_file(name)
     data = flv.file_header(has_video=True, has_audio=True) + flv.encode_batch(packets, (None, None))
     assert read_back(data, [])[1] == packets
+
+
+def test_another_depacketizer_begins_with_the_very_same_tracks() -> None:
+    packets, first = read_file(FILES[0])
+    other = Depacketizer(Timeline())
+    other.adopt(first)
+    assert (other.video, other.audio) == (first.video, first.audio)
+    assert other.video is first.video
+    body = flv.message_prefix(packets[-1]) + packets[-1].data
+    fed = other.feed(VIDEO if packets[-1].is_video else AUDIO, 0, body)
+    assert fed is not None
+    assert fed.track is packets[-1].track

@@ -17,6 +17,7 @@ async def running_app(data_dir: Path, **settings: Any) -> AsyncIterator[App]:
     values: dict[str, Any] = {
         "data_dir": data_dir,
         "rtmp": {"listen": "127.0.0.1:0"},
+        "ingest_http": {"listen": "127.0.0.1:0"},
         "http": {"listen": "127.0.0.1:0"},
         "outbound": {"allow_private": True},
         **settings,

@@ -47,7 +47,7 @@ HOMES = {
     "jinja2": ("web/",),
     "segno": ("web/",),
     "typer": ("cli/",),
-    "cryptography": ("database/", "archive/signing.py"),
+    "cryptography": ("database/", "archive/signing.py", "ingest/hls_"),
     "uvloop": ("app.py",),
 }
 TOP = {

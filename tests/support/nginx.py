@@ -1,4 +1,4 @@
-"""Real destinations: nginx with its RTMP module, recording what it takes to disk, or taking files by PUT."""
+"""nginx: a real destination that records RTMP to disk or takes files by PUT; and a real origin of files over HTTP."""
 
 import os
 from pathlib import Path
@@ -29,6 +29,53 @@ rtmp {{
     }}
 }}
 """
+
+
+_FILES = """
+{user}
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/temp;
+    proxy_temp_path {folder}/temp;
+    fastcgi_temp_path {folder}/temp;
+    uwsgi_temp_path {folder}/temp;
+    scgi_temp_path {folder}/temp;
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder}/www;
+    }}
+}}
+"""
+
+
+class NginxFiles:
+    """Serves ``root`` at ``url``. ``kill`` and ``start`` it as often as wanted."""
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.folder = processes.folder / f"nginx-{self.port}"
+        self.root = self.folder / "www"
+        self.root.mkdir(parents=True)
+        self.config = self.folder / "nginx.conf"
+        user = "user root;" if os.getuid() == 0 else ""
+        self.config.write_text(_FILES.format(user=user, folder=self.folder, port=self.port), "utf-8")
+        self.process: Process | None = None
+
+    async def start(self) -> None:
+        words = ("nginx", "-p", self.folder, "-e", "stderr", "-c", self.config)
+        self.process = self._processes.start(*words, name="nginx-files")
+        await wait_for_port(self.port, self.process)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
 
 
 class NginxRtmp:

@@ -35,12 +35,14 @@ class Relay:
         self.name = name
         self.rtmp_port = free_port()
         self.rtmps_port = free_port()
+        self.ingest_http_port = free_port()
         self.http_port = free_port()
         self.settings: dict[str, str] = {
             "DATA_DIR": str(data),
             "RTMP__LISTEN": f"127.0.0.1:{self.rtmp_port}",
             "RTMP__TLS_LISTEN": f"127.0.0.1:{self.rtmps_port}",
             "RTMP__PUBLIC_HOST": "127.0.0.1",
+            "INGEST_HTTP__LISTEN": f"127.0.0.1:{self.ingest_http_port}",
             "HTTP__LISTEN": f"127.0.0.1:{self.http_port}",
             "OUTBOUND__ALLOW_PRIVATE": "true",
             **{key: str(value) for key, value in settings.items()},

@@ -64,6 +64,18 @@ def parse_rtmp_url(text: str) -> RtmpUrl:
     return RtmpUrl(parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme], app)
 
 
+def split_stream(url: RtmpUrl) -> tuple[RtmpUrl, str]:
+    """(URL of host and app, stream name) of a URL whose path's last part is the stream name; a query stays with it.
+
+    Raises ProtocolError where there is no such part.
+    """
+    path, mark, query = url.app.partition("?")
+    app, _, name = path.rpartition("/")
+    if not app:
+        raise ProtocolError("the URL names no stream; write rtmp://HOST/APP/NAME")
+    return RtmpUrl(url.scheme, url.host, url.port, app), f"{name}{mark}{query}"
+
+
 def split_publish(app: str, name: str) -> PublishAddress:
     """App, stream name, key and parameters, out of what connect and publish (or play) carried.
 

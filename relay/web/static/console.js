@@ -54,6 +54,11 @@ function show(section, channel) {
   const field = (name) => section.querySelector(`[data-field=${name}]`);
   field("state").className = `state ${channel.state}`;
   field("state").textContent = channel.state;
+  if (channel.source && field("source")) {
+    field("source").className = `state ${channel.source.state}`;
+    field("source").textContent = channel.source.state;
+    field("source-error").textContent = channel.source.last_error;
+  }
   field("publisher").textContent = channel.publisher
     ? `${channel.publisher.address} (${channel.publisher.encoder || "unknown encoder"})`
     : channel.state === "holding" ? "away: destinations are held meanwhile" : "nobody yet";

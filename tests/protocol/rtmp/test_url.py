@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import ProtocolError
-from relay.protocol.rtmp.url import parse_rtmp_url, split_publish
+from relay.protocol.rtmp.url import parse_rtmp_url, split_publish, split_stream
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,10 @@ def test_arbitrary_urls_raise_nothing_but_protocol_errors(text: str) -> None:
             parse_rtmp_url(candidate)
         except ProtocolError:
             continue
+
+
+def test_a_stream_name_comes_off_a_url_with_its_query() -> None:
+    url, name = split_stream(parse_rtmp_url("rtmp://h.example/app/instance/name?key=k"))
+    assert (url.app, url.tc_url, name) == ("app/instance", "rtmp://h.example/app/instance", "name?key=k")
+    with pytest.raises(ProtocolError, match="names no stream"):
+        split_stream(parse_rtmp_url("rtmp://h.example/app?key=k"))
