@@ -24,6 +24,7 @@ from relay.ingest.rtmp import RtmpIngest
 from relay.logs import setup_logs
 from relay.metrics import LoopLag, RelayCollector, render
 from relay.secret import Secret, new_key
+from relay.web.hls.live import LiveChannels
 from relay.web.server import WebServer
 
 log = structlog.get_logger("relay.app")
@@ -45,6 +46,7 @@ class App:
         self.admission = Admission(settings.limits.auth_failures_per_minute)
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
+        self.live = LiveChannels(self.hub, self.archive, settings)
         self.egress = EgressManager(self.hub, settings)
         self.ingest = RtmpIngest(self.hub, self.admission, settings, Ticker(loop, settings.rtmp.tick_ms))
         self.control = Control(
@@ -73,6 +75,7 @@ class App:
             settings,
             self.control,
             self.archive,
+            self.live,
             token=self.token,
             sign=self.database.cipher.sign,
             metrics=lambda: render(collector),

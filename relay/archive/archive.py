@@ -15,7 +15,7 @@ from relay.archive.committer import Committer
 from relay.archive.disk import LOOK_EVERY_S, DiskWatch
 from relay.archive.eviction import Eviction
 from relay.archive.leftovers import Leftovers
-from relay.archive.library import Library
+from relay.archive.library import Library, Place
 from relay.archive.lines import Lines
 from relay.archive.papers import Papers
 from relay.archive.recorder import NO_LIMIT, Recorder
@@ -174,6 +174,13 @@ class Archive:
         """The id of the recording ``channel`` is writing now."""
         recorder = self._recorders.get(channel)
         return recorder.recording if recorder is not None else None
+
+    def place(self, channel: str) -> Place | None:
+        """Where ``channel`` is being recorded now; None where it is not, or nothing came yet."""
+        recorder = self._recorders.get(channel)
+        if recorder is None or not recorder.started_at:
+            return None
+        return Place(recorder.recording, recorder.base_ms, recorder.started_at)
 
     def is_paused(self, channel: str) -> bool:
         """Whether ``channel`` is live and nothing of it is recorded now, for want of space."""

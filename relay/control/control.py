@@ -77,7 +77,7 @@ class Control:
 
     async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
         key = self._free_key(wanted.name, wanted.stream_key) or new_key()
-        options = {"archive": wanted.archive.model_dump()}
+        options = {"archive": wanted.archive.model_dump(), "viewers": wanted.viewers}
         self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations))
         log.info("channel created", channel=wanted.name)
 
@@ -89,7 +89,7 @@ class Control:
         return self._view(self._row(name))
 
     async def change_channel(self, name: str, change: models.ChannelChange) -> models.ChannelView:
-        """A new key of the caller's choosing, another list of destinations, or other archive options.
+        """A new key of the caller's choosing, another list of destinations, other options.
 
         Raises NotFoundError, ConflictError or InvalidError, and changes nothing then.
         """
@@ -102,15 +102,17 @@ class Control:
             if destinations is not None:
                 await self._set_destinations(self._row(name), destinations)
             if change.archive is not None:
-                await self._set_archive(self._row(name), change.archive)
+                await self._set_option(self._row(name), "archive", change.archive.model_dump())
+            if change.viewers is not None:
+                await self._set_option(self._row(name), "viewers", change.viewers)
         return self.channel(name)
 
-    async def _set_archive(self, row: ChannelRow, wanted: models.ArchiveOptions) -> None:
-        changed = replace(row, options={**row.options, "archive": wanted.model_dump()})
+    async def _set_option(self, row: ChannelRow, option: str, value: object) -> None:
+        changed = replace(row, options={**row.options, option: value})
         await self._database.channels.update(changed)
         self._rows[row.name] = changed
         self._configure_archive(changed)
-        log.info("archive options changed", channel=row.name, **wanted.model_dump())
+        log.info("channel options changed", channel=row.name, **{option: value})
 
     async def delete_channel(self, name: str) -> None:
         """End the stream, forget keys and destinations; recordings stay. Raises NotFoundError."""
@@ -246,8 +248,12 @@ class Control:
                 changes.append(f"channel {wanted.name}: destinations changed")
                 row = self._row(wanted.name)
             if "archive" in wanted.model_fields_set and wanted.archive != models.archive_options(row):
-                await self._set_archive(row, wanted.archive)
+                await self._set_option(row, "archive", wanted.archive.model_dump())
                 changes.append(f"channel {wanted.name}: archive options changed")
+                row = self._row(wanted.name)
+            if "viewers" in wanted.model_fields_set and wanted.viewers != models.viewers_of(row):
+                await self._set_option(row, "viewers", wanted.viewers)
+                changes.append(f"channel {wanted.name}: viewers are {wanted.viewers}")
         if prune:
             names = {wanted.name for wanted, _ in ready}
             for name in [name for name in self._rows if name not in names]:
@@ -265,6 +271,11 @@ class Control:
     def playback_base(self) -> str:
         """What playback URLs begin with."""
         return self._playback_base()
+
+    def viewers(self, channel: str) -> models.Viewers | None:
+        """Who may watch ``channel``; None where there is no such channel."""
+        row = self._rows.get(channel)
+        return None if row is None else models.viewers_of(row)
 
     def may_play(self, channel: str, key: str) -> bool:
         """Whether ``key`` is the read key of ``channel``."""
@@ -312,6 +323,8 @@ class Control:
             publish_url=f"rtmp://{at}/live",
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
+            watch_url=f"{self._playback_base()}/watch/{row.name}",
+            viewers=models.viewers_of(row),
             publisher=None if info is None else _publisher(info),
             health=models.HealthView(**asdict(health), words=health.words()),
             lint=[models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)],

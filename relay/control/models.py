@@ -119,15 +119,21 @@ class ArchiveOptions(Sent):
     keep_gb: float | None = Field(default=None, gt=0, le=1_000_000)
 
 
+Viewers = Literal["off", "signed", "public"]
+"""Who may watch a channel over HTTP: nobody but the operator, whoever has a link or the read key, everybody."""
+
+
 class NewChannel(Sent):
     name: Name
     stream_key: Key | None = None  # made when left out
+    viewers: Viewers = "signed"
     archive: ArchiveOptions = Field(default_factory=ArchiveOptions)
     destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
 
 
 class ChannelChange(Sent):
     stream_key: Key | None = None
+    viewers: Viewers | None = None
     archive: ArchiveOptions | None = None
     destinations: list[NewDestination] | None = Field(default=None, max_length=50)
 
@@ -142,6 +148,17 @@ class Document(Sent):
 def archive_options(row: ChannelRow) -> ArchiveOptions:
     """A channel's archive options as stored, or the defaults."""
     return ArchiveOptions.model_validate(row.options.get("archive", {}))
+
+
+def viewers_of(row: ChannelRow) -> Viewers:
+    """Who may watch a channel, as stored, or the default."""
+    return NewChannel.model_validate({"name": row.name, "viewers": row.options.get("viewers", "signed")}).viewers
+
+
+class WatchLinkOptions(Sent):
+    """How long a link to watch a channel shall work, in hours."""
+
+    hours: float = Field(default=24, gt=0, le=24 * 366)
 
 
 class PublisherView(BaseModel):
@@ -209,6 +226,8 @@ class ChannelView(BaseModel):
     publish_url: str
     play_url: str
     playback_url: str
+    watch_url: str
+    viewers: Viewers
     publisher: PublisherView | None
     health: HealthView
     lint: list[FindingView]
@@ -258,6 +277,23 @@ class LinkView(BaseModel):
     playlist_url: str
     export_url: str
     expires_at: str
+
+
+class WatchLinkView(BaseModel):
+    """Addresses of one channel that open without a token, until they expire: for people, and for players."""
+
+    watch_url: str
+    playback_url: str
+    expires_at: str
+
+
+class LiveView(BaseModel):
+    """What a player page must know: whether there is something to play, and for which codecs."""
+
+    state: Literal["offline", "starting", "live", "holding", "ended"]
+    codecs: str
+    has_audio: bool  # beside a picture, to be played alone
+    dvr_s: float  # how far back the playlist reaches
 
 
 class GapList(BaseModel):

@@ -18,6 +18,9 @@ from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.console import Console
 from relay.web.export import Downloads
+from relay.web.hls.access import Access
+from relay.web.hls.handlers import LivePlayback
+from relay.web.hls.live import LiveChannels
 from relay.web.playback import Links, Playback
 from relay.web.routes import DEADLINE_S, Handler, Route, openapi
 
@@ -53,6 +56,7 @@ class WebServer:
         settings: Settings,
         control: Control,
         archive: Archive | None,
+        live: LiveChannels,
         *,
         token: Secret,
         sign: Callable[[str], str],
@@ -67,14 +71,16 @@ class WebServer:
         self._console = Console(
             control, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
         )
-        self._playback = Playback(control, archive, self._links)
+        playback = Playback(control, archive, self._links)
+        self._access = Access(control, sign)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         self.routes = [
             *Api(control).routes(),
             *Downloads(archive).routes(),
-            *self._playback.routes(),
+            *playback.routes(),
+            *LivePlayback(control, live, self._access, playback.newest).routes(),
             Route(
                 method="GET",
                 path="/metrics",
@@ -98,9 +104,9 @@ class WebServer:
         self.app.on_response_prepare.append(_secure)
         self.app[DEADLINE_S] = settings.limits.http_deadline_s
         for route in self.routes:
-            self.app.router.add_route(
-                route.method, route.path, route.handler if route.public else self._closed(route.handler)
-            )
+            handler = route.handler if route.public else self._closed(route.handler)
+            for method in (route.method, "HEAD") if route.has_head else (route.method,):
+                self.app.router.add_route(method, route.path, handler)
         self._console.register(self.app)
         self.app.router.add_static("/static", STATIC)
 
@@ -193,7 +199,7 @@ class WebServer:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and Secret(shown.strip()) == self._token:
             return True
-        return self._links.allows(request) or self._playback.allows(request) or self._console.allows(request)
+        return self._links.allows(request) or self._access.allows(request) or self._console.allows(request)
 
     @web.middleware
     async def _guard(
