@@ -272,10 +272,10 @@ class Control:
         """What playback URLs begin with."""
         return self._playback_base()
 
-    def viewers(self, channel: str) -> models.Viewers | None:
-        """Who may watch ``channel``; None where there is no such channel."""
+    def viewers(self, channel: str) -> tuple[models.Viewers, object]:
+        """Who may watch ``channel``, and a mark that is another one whenever anything about it has changed."""
         row = self._rows.get(channel)
-        return None if row is None else models.viewers_of(row)
+        return ("off", None) if row is None else (models.viewers_of(row), row)
 
     def may_play(self, channel: str, key: str) -> bool:
         """Whether ``key`` is the read key of ``channel``."""

@@ -152,7 +152,8 @@ def archive_options(row: ChannelRow) -> ArchiveOptions:
 
 def viewers_of(row: ChannelRow) -> Viewers:
     """Who may watch a channel, as stored, or the default."""
-    return NewChannel.model_validate({"name": row.name, "viewers": row.options.get("viewers", "signed")}).viewers
+    stored = row.options.get("viewers")
+    return "off" if stored == "off" else "public" if stored == "public" else "signed"
 
 
 class WatchLinkOptions(Sent):

@@ -22,6 +22,7 @@ from relay.web.hls.access import Access
 from relay.web.hls.handlers import LivePlayback
 from relay.web.hls.live import LiveChannels
 from relay.web.playback import Links, Playback
+from relay.web.ready import SECURITY
 from relay.web.routes import DEADLINE_S, Handler, Route, openapi
 
 log = structlog.get_logger("relay.web")
@@ -39,12 +40,6 @@ _WORDS = {
     408: "the request came too slowly",
     413: "the request is too long",
     415: "send the request uncompressed",
-}
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
-    "img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
 }
 
 
@@ -240,7 +235,7 @@ class WebServer:
 
 
 async def _secure(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+    response.headers.update(SECURITY)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """Access: who may watch a channel: its viewers option, its read key, and links that expire."""
 
 import hmac
+import math
 import re
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from aiohttp import web
 from relay.control import Control
 
 LINK_S = 6 * 3600
+REMEMBERED = 10_000  # queries that were right, of all channels
 _SIGNED = re.compile(r"expires=[0-9]{1,12}&signature=[0-9a-f]{64}")
 _BEARER = "bearer "
 
@@ -20,7 +22,7 @@ class Access:
     def __init__(self, control: Control, sign: Callable[[str], str]) -> None:
         self._control = control
         self._sign = sign
-        self._right: dict[str, tuple[str, int]] = {}  # links seen to be right: channel and expiry, by query
+        self._known: dict[tuple[str, str], tuple[object, float, str]] = {}  # mark, expiry, what is passed on
 
     def link(self, channel: str, expires: int) -> str:
         """``expires=…&signature=…``: opens ``channel`` until ``expires``, unix seconds."""
@@ -28,48 +30,51 @@ class Access:
 
     def allows(self, request: web.Request) -> bool:
         """Whether the channel's viewers option lets this request in, by itself."""
-        channel = request.match_info.get("name", "")
         if request.method not in ("GET", "HEAD") or not request.path.startswith(("/live/", "/watch/")):
             return False
-        viewers = self._control.viewers(channel)
-        if viewers == "signed":
-            return self._is_signed(channel, request.query_string)
-        return viewers == "public"
+        return self._opened(request.match_info.get("name", ""), request.query_string) is not None
 
-    def _is_signed(self, channel: str, query: str) -> bool:
-        words = _words(query)
-        if "key" in words and self._control.may_play(channel, words["key"]):
-            return True
-        link = f"expires={words.get('expires', '')}&signature={words.get('signature', '')}"
-        known = self._right.get(link)
-        if known is not None and known[0] == channel:
-            return known[1] >= time.time()
-        if not _SIGNED.fullmatch(link):
-            return False
-        expires = int(words["expires"])
-        if expires < time.time() or not hmac.compare_digest(link, self.link(channel, expires)):
-            return False
-        if len(self._right) >= 10_000:
-            self._right.clear()
-        self._right[link] = (channel, expires)
-        return True
+    def is_public(self, channel: str) -> bool:
+        """Whether everybody may watch, and caches may keep it for everybody."""
+        return self._control.viewers(channel)[0] == "public"
 
     def passed_on(self, request: web.Request, channel: str) -> str:
         """The query that addresses in a playlist for this viewer need: ``?…``, or nothing."""
-        viewers = self._control.viewers(channel)
-        if viewers == "public":
-            return ""
-        words = _words(request.query_string)
-        if viewers == "signed" and self._is_signed(channel, request.query_string):
-            if self._control.may_play(channel, words.get("key", "")):
-                return f"?key={words['key']}"
-            return f"?expires={words['expires']}&signature={words['signature']}"
-        if viewers == "signed" and request.headers.get("Authorization", "")[: len(_BEARER)].lower() == _BEARER:
+        opened = self._opened(channel, request.query_string)
+        if opened is not None:
+            return opened
+        if request.headers.get("Authorization", "")[: len(_BEARER)].lower() == _BEARER:
             # Players do not carry the token over to segments. To the hour, so that addresses stay the same.
             return "?" + self.link(channel, (int(time.time()) // 3600 + 1) * 3600 + LINK_S)
         return ""
 
+    def _opened(self, channel: str, query: str) -> str | None:
+        """What is to be passed on with a query that opens the channel; None for one that does not."""
+        viewers, mark = self._control.viewers(channel)
+        if viewers != "signed":
+            return "" if viewers == "public" else None
+        query = query.partition("&_HLS_")[0]
+        known = self._known.get((channel, query))
+        if known is not None and known[0] is mark and known[1] >= time.time():
+            return known[2]
+        found = self._judge(channel, query)
+        if found is None:
+            return None
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[channel, query] = (mark, *found)
+        return found[1]
 
-def _words(query: str) -> dict[str, str]:
-    """The query's words as they were sent: what opens a channel needs no escapes."""
-    return dict(word.split("=", 1) for word in query.split("&") if "=" in word)
+    def _judge(self, channel: str, query: str) -> tuple[float, str] | None:
+        """(good until, what is to be passed on) for a query that opens a channel with signed links."""
+        # As they were sent: what opens a channel needs no escapes.
+        words = dict(word.split("=", 1) for word in query.split("&") if "=" in word)
+        if "key" in words and self._control.may_play(channel, words["key"]):
+            return math.inf, f"?key={words['key']}"
+        link = f"expires={words.get('expires', '')}&signature={words.get('signature', '')}"
+        if not _SIGNED.fullmatch(link):
+            return None
+        expires = int(words["expires"])
+        if expires < time.time() or not hmac.compare_digest(link, self.link(channel, expires)):
+            return None
+        return expires, f"?{link}"

@@ -17,6 +17,7 @@ from relay.web.hls.cut import Rendition, Segment, codecs
 from relay.web.hls.live import LiveChannels
 from relay.web.hls.muxer import Muxer
 from relay.web.hls.playlists import NAMES, QUERY, media, multivariant
+from relay.web.ready import Ready
 from relay.web.routes import Handler, Route
 
 PLAYLIST = "application/vnd.apple.mpegurl"
@@ -26,6 +27,7 @@ BLOCK_TARGETS = 3  # target durations a request may be kept waiting (draft-panto
 AHEAD = 2  # segments beyond the playlist that may be asked for
 COMPRESS_BYTES = 3000
 RENDERED = 64  # versions and queries of playlists remembered, of all channels
+READY_BYTES = 24 * 1024 * 1024  # answers remembered, of all channels
 _RENDITIONS = {name: rendition for rendition, name in NAMES.items()}
 _FILE = re.compile(r"([0-9]{1,12})(a?)(?:\.([0-9]{1,3}))?\.(m4s|mp4)")
 _TYPES = {"m4s": "video/iso.segment", "mp4": "video/mp4"}
@@ -54,6 +56,8 @@ class LivePlayback:
         self._live = live
         self._access = access
         self._recorded = recorded
+        self._ready: OrderedDict[tuple[str, str, str, int], bytes] = OrderedDict()
+        self._ready_bytes = 0
         self._texts: OrderedDict[tuple[str, int, str, str], Text] = OrderedDict()
 
     def routes(self) -> list[Route]:
@@ -155,10 +159,8 @@ class LivePlayback:
                 self._texts.popitem(last=False)
         return text
 
-    def _answer(self, request: web.Request, name: str, text: Text, control: str) -> web.Response:
+    def _answer(self, request: web.Request, name: str, text: Text, control: str) -> web.StreamResponse:
         headers = {"ETag": text.etag, "Cache-Control": f"{self._scope(name)}, {control}", "Vary": "Accept-Encoding"}
-        if text.etag in request.headers.get("If-None-Match", ""):
-            return web.Response(status=304, headers=headers)
         body = text.body
         if text.packed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
             body = text.packed
@@ -166,7 +168,7 @@ class LivePlayback:
         return self._send(request, name, body, PLAYLIST, headers)
 
     def _scope(self, name: str) -> str:
-        return "public" if self._control.viewers(name) == "public" else "private"
+        return "public" if self._access.is_public(name) else "private"
 
     # --- media ----------------------------------------------------------------------------------------------------
 
@@ -188,8 +190,6 @@ class LivePlayback:
             "ETag": f'"{muxer.run}-{found[0]}"',
             "Cache-Control": f"{self._scope(name)}, max-age={FOR_EVER_S}, immutable",
         }
-        if headers["ETag"] in request.headers.get("If-None-Match", ""):
-            return web.Response(status=304, headers=headers)
         return self._send(request, name, data, _TYPES[found[4]], headers)
 
     async def _media(self, name: str, muxer: Muxer, number: int, part: int | None, rendition: Rendition) -> bytes:
@@ -214,9 +214,26 @@ class LivePlayback:
             raise NotFoundError("there is no such init segment")
         return (await epoch.init(rendition)).data
 
-    def _send(self, request: web.Request, name: str, body: bytes, kind: str, headers: dict[str, str]) -> web.Response:
-        self._live.watched(name).bytes_sent += 0 if request.method == "HEAD" else len(body)
-        return web.Response(body=body, content_type=kind, headers=headers)
+    def _send(
+        self, request: web.Request, name: str, body: bytes, kind: str, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        if headers["ETag"] in request.headers.get("If-None-Match", ""):
+            return web.Response(status=304, headers=headers)
+        if request.method != "HEAD":
+            self._live.watched(name).bytes_sent += len(body)
+        if not Ready.fits(request) or "Origin" in request.headers:
+            return web.Response(body=body, content_type=kind, headers=headers)
+        key = (name, headers["ETag"], headers["Cache-Control"], len(body))
+        whole = self._ready.get(key)
+        if whole is None:
+            whole = Ready.bytes_of(body, {"Content-Type": kind, **headers})
+            if len(whole) > READY_BYTES // 8:
+                return Ready(whole)
+            self._ready[key] = whole
+            self._ready_bytes += len(whole)
+            while self._ready_bytes > READY_BYTES:
+                self._ready_bytes -= len(self._ready.popitem(last=False)[1])
+        return Ready(whole)
 
     def _count(self, name: str, kind: str) -> None:
         self._live.watched(name).requests[kind] += 1

@@ -27,6 +27,7 @@ HOLE_MS = 1000  # less is a frame shown longer
 GAP_MS = 100
 LONGEST_GAP_MS = 300_000  # longer holes are a discontinuity without entries for what is missing
 RETRY_S = 1.0
+PATIENCE_S = 0.5  # how often those who wait are looked after
 LEAD_MS = 10_000  # media time of the first packet: what comes late before it is not before 0
 
 
@@ -80,7 +81,8 @@ class Muxer:
         self._alone = 0  # packets of sound since the last picture
         self._starved = False
         self._breaks = False
-        self._changed = asyncio.Event()
+        self._waiters: list[tuple[float, asyncio.Future[None]]] = []  # until when (loop time), whom to wake
+        self._patience: asyncio.TimerHandle | None = None
         stream.subscribe(self)
 
     # --- from the stream ------------------------------------------------------------------------------------------
@@ -341,16 +343,31 @@ class Muxer:
 
     async def wait(self, number: int, part: int | None, within_s: float) -> bool:
         """Wait until ``has`` is true; False if that does not happen in time."""
-        try:
-            async with asyncio.timeout(within_s):
-                while not self.target_s or not self.has(number, part):
-                    if self.is_over:
-                        break
-                    await self._changed.wait()
-        except TimeoutError:
-            return False
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        while not (self.target_s and self.has(number, part)) and not self.is_over:
+            if loop.time() >= until:
+                return False
+            waiter = loop.create_future()
+            self._waiters.append((until, waiter))
+            if self._patience is None:
+                self._patience = loop.call_later(PATIENCE_S, self._look)
+            await waiter
         return True
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        waiters, self._waiters = self._waiters, []
+        for _, waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _look(self) -> None:
+        """Wake those who have waited too long: one timer for all, where each would have its own."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._patience = loop.call_later(PATIENCE_S, self._look) if self._waiters else None
+        late = [waiter for until, waiter in self._waiters if until <= now]
+        self._waiters = [item for item in self._waiters if item[0] > now and not item[1].done()]
+        for waiter in late:
+            if not waiter.done():
+                waiter.set_result(None)
