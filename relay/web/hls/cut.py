@@ -150,7 +150,7 @@ def fragment(segment: int, part: int, packets: Sequence[Packet], cut: Cut, init:
 class Segment:
     """Parts from one keyframe to a later one. ``parts`` is empty once it has left memory; ``cuts`` stay.
 
-    A gap is a segment without media. ``first_ms``: DTS of its first video and first audio packet. ``lines``: what a
+    ``first_ms``: DTS of its first video and first audio packet. ``lines``: what a
     playlist says of it, by rendition, once it is closed.
     """
 
@@ -160,7 +160,6 @@ class Segment:
         "duration_ms",
         "epoch",
         "first_ms",
-        "is_gap",
         "is_kept",
         "lines",
         "number",
@@ -179,7 +178,6 @@ class Segment:
         self.parts: list[Part] = []
         self.cuts: tuple[Cut, ...] = ()
         self.first_ms: dict[TrackKind, int] = {}
-        self.is_gap = False
         self.is_kept = True
         self.lines: dict[Rendition, str] = {}
 
@@ -208,7 +206,7 @@ class Segment:
 
     def has(self, rendition: Rendition) -> bool:
         """Whether it has media for ``rendition``; else it is a gap there."""
-        return not self.is_gap and (rendition is Rendition.MAIN or any(cut.audio for cut in self.cuts))
+        return rendition is Rendition.MAIN or any(cut.audio for cut in self.cuts)
 
     def forget(self) -> None:
         """Leave memory: what it was cut from is in the archive."""

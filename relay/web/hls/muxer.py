@@ -25,7 +25,6 @@ STARVED_MS = 500  # sound so far ahead of the picture, and
 STARVED_PACKETS = 20  # so many of it without one in between: it cuts the parts alone
 HOLE_MS = 1000  # less is a frame shown longer
 GAP_MS = 100
-LONGEST_GAP_MS = 300_000  # longer holes are a discontinuity without entries for what is missing
 RETRY_S = 1.0
 PATIENCE_S = 0.5  # how often those who wait are looked after
 LEAD_MS = 10_000  # media time of the first packet: what comes late before it is not before 0
@@ -178,7 +177,11 @@ class Muxer:
         self._tracks = (packet.track, audio) if packet.is_video else (video, packet.track)
 
     def _begin(self, packet: Packet) -> Epoch:
-        """A new epoch, which begins with ``packet``; what is missing before it becomes gaps."""
+        """A new epoch, which begins with ``packet``.
+
+        What is missing before it shows in the dates alone: with entries for it (EXT-X-GAP), players would wait at its
+        beginning, and hls.js for many seconds.
+        """
         start_ms = packet.dts_ms
         if self._base_ms is None:
             self._base_ms = start_ms - LEAD_MS
@@ -186,8 +189,6 @@ class Muxer:
             end_ms = self._end_ms() if self._breaks or self._is_hole(start_ms) else max(start_ms, self._part_ms)
             self._end_segment(end_ms)
             start_ms = max(start_ms, end_ms)
-            if start_ms - end_ms > GAP_MS:
-                self._miss(end_ms, start_ms)
             self.open = None
         self._breaks = False
         place = self._place()
@@ -207,21 +208,6 @@ class Muxer:
     def _end_ms(self) -> int:
         """Where what is pending ends, when nobody knows what follows."""
         return max(self._clock_ms + round(self._step_ms or 33), self._part_ms)
-
-    def _miss(self, start_ms: int, end_ms: int) -> None:
-        """Entries for missing media, none longer than a segment may be."""
-        assert self._epoch is not None
-        length_ms = end_ms - start_ms
-        if length_ms > LONGEST_GAP_MS:
-            return
-        pieces = math.ceil(length_ms / 1000 / (self.target_s or LONGEST_MS / 1000))
-        for piece in range(pieces):
-            gap = Segment(self._number, self._epoch, start_ms + length_ms * piece // pieces)
-            gap.duration_ms = start_ms + length_ms * (piece + 1) // pieces - gap.start_ms
-            gap.is_gap = True
-            self._number += 1
-            self.segments.append(gap)
-        self.version += 1
 
     def _open(self, start_ms: int) -> None:
         assert self._epoch is not None
@@ -297,7 +283,7 @@ class Muxer:
         if first is not None and first.number > self.first_listed:
             self.first_listed, self.first_epoch = first.number, first.epoch.number
         for segment in self.segments:
-            if not segment.is_kept or segment.is_gap:
+            if not segment.is_kept:
                 continue
             old_ms = end_ms - segment.end_ms
             stored = segment.epoch.place is not None
@@ -323,7 +309,7 @@ class Muxer:
 
     @property
     def last_closed(self) -> int:
-        """The number of the last segment that is closed, gaps included."""
+        """The number of the last segment that is closed."""
         return self.segments[-1].number if self.segments else self.first_listed - 1
 
     @property
@@ -336,7 +322,7 @@ class Muxer:
         if self.is_over:
             return True
         last = self.last_closed
-        if part is not None and number == last and part >= len(self.segments[-1].cuts) > 0:
+        if part is not None and number == last and part >= len(self.segments[-1].cuts):
             number, part = number + 1, 0  # there is no such part: the next one is meant
         if number <= last:
             return True

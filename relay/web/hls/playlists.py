@@ -20,7 +20,7 @@ _SAME = {Rendition.MAIN: Rendition.AUDIO, Rendition.AUDIO: Rendition.MAIN}
 
 def multivariant(muxer: Muxer) -> str:
     """What there is to choose from: everything, and the sound alone where there is a picture beside it."""
-    segments = [segment for segment in muxer.segments if segment.number >= muxer.first_listed and not segment.is_gap]
+    segments = [segment for segment in muxer.segments if segment.number >= muxer.first_listed]
     epoch = segments[-1].epoch if muxer.open is None else muxer.open.epoch
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
     video, audio = epoch.tracks
@@ -143,7 +143,7 @@ def _edge(muxer: Muxer, rendition: Rendition, segment: Segment, before: Epoch | 
         last, part = (
             (segment.number, len(segment.parts) - 1)
             if segment.parts
-            else (muxer.last_closed, max(0, len(muxer.segments[-1].cuts) - 1))
+            else (muxer.last_closed, len(muxer.segments[-1].cuts) - 1)
         )
         lines.append(f'#EXT-X-RENDITION-REPORT:URI="{NAMES[other]}{QUERY}",LAST-MSN={last},LAST-PART={part}')
     return lines
