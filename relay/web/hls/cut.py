@@ -150,12 +150,13 @@ def fragment(segment: int, part: int, packets: Sequence[Packet], cut: Cut, init:
 class Segment:
     """Parts from one keyframe to a later one. ``parts`` is empty once it has left memory; ``cuts`` stay.
 
-    ``first_ms``: DTS of its first video and first audio packet. ``lines``: what a
-    playlist says of it, by rendition, once it is closed.
+    ``breaks``: a discontinuity lies before it. ``first_ms``: DTS of its first video and first audio packet.
+    ``lines``: what a playlist says of it, by rendition, once it is closed.
     """
 
     __slots__ = (
         "audio_size",
+        "breaks",
         "cuts",
         "duration_ms",
         "epoch",
@@ -168,8 +169,9 @@ class Segment:
         "start_ms",
     )
 
-    def __init__(self, number: int, epoch: Epoch, start_ms: int) -> None:
+    def __init__(self, number: int, epoch: Epoch, start_ms: int, *, breaks: bool = False) -> None:
         self.number = number
+        self.breaks = breaks
         self.epoch = epoch
         self.start_ms = start_ms
         self.duration_ms = 0
