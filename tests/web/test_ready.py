@@ -1,5 +1,7 @@
 """Ready: over the wire it is an answer like any other, on a connection that stays open."""
 
+from collections.abc import AsyncIterator
+
 import aiohttp
 import pytest
 from aiohttp import web
@@ -8,7 +10,7 @@ from relay.web.ready import SECURITY, Ready
 
 
 @pytest.fixture
-async def address() -> "str":  # type: ignore[misc]
+async def address() -> AsyncIterator[str]:
     async def handler(request: web.Request) -> web.StreamResponse:
         if not Ready.fits(request):
             return web.Response(text="plain", headers=SECURITY)

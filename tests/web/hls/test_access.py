@@ -27,7 +27,7 @@ async def test_signed_opens_to_the_read_key_and_to_links_of_that_channel(app: Ap
     key = app.control.channel("demo").read_key
     other = await app.control.create_channel(NewChannel(name="other"))
     link = access.link("demo", int(time.time()) + 60)
-    for query in (f"key={key}", link, f"x=1&{link}&_HLS_msn=5&_HLS_part=1"):
+    for query in (f"key={key}", link, f"x=1&{link}&_HLS_msn=5&_HLS_part=1", f"_HLS_msn=5&_HLS_part=1&key={key}"):
         for _ in range(2):
             assert access.allows(asked("/live/demo/index.m3u8", query))
             assert access.allows(asked("/watch/demo", query))
