@@ -277,7 +277,7 @@ def _has(segment: Segment, part: int | None, rendition: Rendition) -> bool:
     """Whether there is media in that segment or part of it."""
     if part is None:
         return segment.has(rendition)
-    cuts = segment.cuts or tuple(own.cut for own in segment.parts)
+    cuts = segment.cuts
     return part < len(cuts) and (rendition is Rendition.MAIN or cuts[part].audio > 0)
 
 

@@ -259,7 +259,6 @@ class Muxer:
         if not segment.parts:
             self._number = segment.number  # it was never told of
             return
-        segment.close()
         if not self.target_s:
             self._settle(segment)
         if segment.epoch.place is None:
