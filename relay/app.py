@@ -33,6 +33,7 @@ from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
 from relay.outbound.dial import shared_tls
 from relay.secret import Secret, new_key
+from relay.web.hls.live import LiveChannels
 from relay.web.server import WebServer
 
 log = structlog.get_logger("relay.app")
@@ -54,6 +55,7 @@ class App:
         self.admission = Admission(settings.limits.auth_failures_per_minute)
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
+        self.live = LiveChannels(self.hub, self.archive, settings)
         self.egress = EgressManager(self.hub, settings)
         self.links = Links(self.hub, self.admission)
         ticker = Ticker(loop, settings.rtmp.tick_ms)
@@ -100,6 +102,8 @@ class App:
             archive=self.archive,
             hooks=self.hooks,
             lag=self.lag,
+            watched=self.live.watched,
+            kept_bytes=lambda: self.live.kept_bytes,
             channels=lambda: self.control.channel_names,
             expected=lambda name: self.control.is_expected(name),
             console=lambda: f"{self._playback_base()}/",
@@ -108,6 +112,7 @@ class App:
             settings,
             self.control,
             self.archive,
+            self.live,
             token=self.token,
             sign=self.database.cipher.sign,
             metrics=lambda: render(collector),
@@ -213,7 +218,8 @@ class App:
             f"  Stream key     {key}",
             f"  Try it         ffmpeg -re {clip} {codec} -f flv {local}/{key}",
             f"  Console        {self._playback_base()}/   (admin token: {self.settings.data_dir / 'admin.token'})",
-            f"  Playback       {channel.playback_url}?key={read_key}",
+            f"  Watch          {channel.watch_url}?key={read_key}",
+            f"  In a player    {channel.playback_url}?key={read_key}",
             f"  Archive        {archive}",
             f"  Metrics        {self._playback_base()}/metrics",
             "",

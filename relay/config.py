@@ -61,6 +61,7 @@ class HttpSettings(Section):
     behind_proxy: bool = False
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    cors_origins: tuple[str, ...] = ()  # whose pages may play from here; * is everybody's
     share_listen: str = ""  # where phones reach streamers' pages (/s/), and nothing else; empty: only with the rest
 
     @field_validator("share_listen")
@@ -69,6 +70,14 @@ class HttpSettings(Section):
         if value:
             split_address(value)
         return value
+
+
+class LiveSettings(Section):
+    """Live playback: how far back viewers may go, and how much of it a channel may keep in memory."""
+
+    dvr_s: float = Field(1800.0, ge=10, le=86_400)
+    memory_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
+    ended_s: float = Field(600.0, ge=0)  # how long what has ended can still be watched to its end
 
 
 class ArchiveSettings(Section):
@@ -173,6 +182,7 @@ class Settings(BaseSettings):
     rtmp: RtmpSettings = RtmpSettings()
     ingest_http: IngestHttpSettings = IngestHttpSettings()
     http: HttpSettings = HttpSettings()
+    live: LiveSettings = LiveSettings()
     archive: ArchiveSettings = ArchiveSettings()
     outbound: OutboundSettings = OutboundSettings()
     limits: LimitSettings = LimitSettings()

@@ -17,12 +17,12 @@ from relay.archive.committer import Committer
 from relay.archive.disk import LOOK_EVERY_S, DiskWatch
 from relay.archive.eviction import Eviction
 from relay.archive.leftovers import Leftovers
-from relay.archive.library import Library
+from relay.archive.library import Library, Place
 from relay.archive.lines import Lines
 from relay.archive.papers import Papers
 from relay.archive.recorder import NO_LIMIT, Recorder
 from relay.archive.recording import GAP_OVER_MS, Recording
-from relay.archive.retention import Policy, Removal, due
+from relay.archive.retention import Policy, Removal, delete_due
 from relay.archive.signing import KEY_FILE, Signer
 from relay.archive.spool import ClosedPart, Spool
 from relay.archive.stats import ArchiveStats, Durations
@@ -189,6 +189,13 @@ class Archive:
     def on_gap(self, told: Callable[[str, str, GapRow], None]) -> None:
         """Whom to tell of missing time once it is written down: channel, recording, gap."""
         self._lines.gap_written = told
+
+    def place(self, channel: str) -> Place | None:
+        """Where ``channel`` is being recorded now; None where it is not, or nothing came yet."""
+        recorder = self._recorders.get(channel)
+        if recorder is None or not recorder.started_at:
+            return None
+        return Place(recorder.recording, recorder.base_ms, recorder.started_at)
 
     def is_paused(self, channel: str) -> bool:
         """Whether ``channel`` is live and nothing of it is recorded now, for want of space."""
@@ -365,22 +372,13 @@ class Archive:
     async def _retain(self) -> None:
         """Every ten minutes; sooner where limits changed, or something was busy."""
         self._limits_changed.clear()
-        was_busy = [await self.retain(channel, policy) for channel, policy in list(self._policies.items())]
+        was_busy = [
+            await delete_due(channel, policy, self._catalog, self.delete)
+            for channel, policy in list(self._policies.items())
+        ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0 if any(was_busy) else RETENTION_S):
                 await self._limits_changed.wait()
-
-    async def retain(self, channel: str, policy: Policy) -> bool:
-        """Delete those of a channel's recordings that have had their time. Whether one of them was busy still."""
-        was_busy = False
-        for row in due(await self._catalog.newest(channel, limit=1_000_000), policy, time.time()):
-            try:
-                await self.delete(row.id)
-            except ConflictError:
-                was_busy = True
-            else:
-                log.info("recording has had its time", channel=channel, recording=row.id)
-        return was_busy
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """``work`` now and again until the end, whatever becomes of one turn."""

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from relay.archive.playlist import file_name, media_playlist
 from relay.archive.spool import Spool
@@ -13,6 +13,14 @@ from relay.database import GapRow, RecordingRow, RecordingsRepo, SegmentRow
 from relay.errors import StoreError
 
 Result = TypeVar("Result")
+
+
+class Place(NamedTuple):
+    """Where a stream is being recorded: the DTS of its media time 0, and when that was, in unix seconds."""
+
+    recording: str
+    base_ms: int
+    started_at: float
 
 
 class Library:
@@ -28,6 +36,10 @@ class Library:
         """A recording with its segments and gaps, as far as it is packaged. Raises NotFoundError."""
         row = await self._catalog.get(recording)
         return row, await self._catalog.segments(recording), await self._catalog.gaps(recording)
+
+    async def segments_between(self, recording: str, from_ms: int, to_ms: int) -> Sequence[SegmentRow]:
+        """A recording's segments that have any of that media time, as far as it is packaged."""
+        return await self._catalog.segments_between(recording, from_ms, to_ms)
 
     async def playlist(self, recording: str) -> str:
         """The recording's playlist now, with what is packaged but not stored yet. Raises NotFoundError."""

@@ -1,7 +1,8 @@
 """Retention: which recordings have had their time, and how one is deleted for good, whatever interrupts it."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from relay.archive.spool import Spool
 from relay.archive.store import Store
 from relay.archive.uploader import Uploader
 from relay.database import RecordingRow, RecordingsRepo
-from relay.errors import StoreError
+from relay.errors import ConflictError, StoreError
 
 log = structlog.get_logger("relay.archive")
 
@@ -49,6 +50,21 @@ def due(rows: Sequence[RecordingRow], policy: Policy, now: float) -> list[Record
             gone.append(row)
             size -= row.bytes
     return gone
+
+
+async def delete_due(
+    channel: str, policy: Policy, catalog: RecordingsRepo, delete: Callable[[str], Awaitable[None]]
+) -> bool:
+    """Delete those of a channel's recordings that have had their time. Whether one of them was busy still."""
+    was_busy = False
+    for row in due(await catalog.newest(channel, limit=1_000_000), policy, time.time()):
+        try:
+            await delete(row.id)
+        except ConflictError:
+            was_busy = True
+        else:
+            log.info("recording has had its time", channel=channel, recording=row.id)
+    return was_busy
 
 
 class Removal:

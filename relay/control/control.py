@@ -93,7 +93,7 @@ class Control:
 
     async def _create(self, wanted: models.NewChannel, destinations: Sequence[DestinationRow]) -> None:
         key = self._free_key(wanted.name, wanted.stream_key) or new_key()
-        options = {"archive": wanted.archive.model_dump(), "expected": wanted.expected}
+        options = {"archive": wanted.archive.model_dump(), "expected": wanted.expected, "viewers": wanted.viewers}
         source = sealed(wanted.source)
         self._set(await self._database.channels.create(wanted.name, key, new_key(), options, destinations, source))
         log.info("channel created", channel=wanted.name)
@@ -122,6 +122,8 @@ class Control:
                 await self._set_options(self._row(name), archive=change.archive.model_dump())
             if change.expected is not None:
                 await self._set_options(self._row(name), expected=change.expected)
+            if change.viewers is not None:
+                await self._set_options(self._row(name), viewers=change.viewers)
             if "source" in change.model_fields_set:
                 await self._set_source(self._row(name), change.source)
         return self.channel(name)
@@ -291,6 +293,10 @@ class Control:
             if "expected" in wanted.model_fields_set and wanted.expected != models.is_expected(row):
                 await self._set_options(row, expected=wanted.expected)
                 changes.append(f"channel {wanted.name}: {'' if wanted.expected else 'no longer '}expected to be live")
+                row = self._row(wanted.name)
+            if "viewers" in wanted.model_fields_set and wanted.viewers != models.viewers_of(row):
+                await self._set_options(row, viewers=wanted.viewers)
+                changes.append(f"channel {wanted.name}: viewers are {wanted.viewers}")
         if prune:
             names = {wanted.name for wanted, _ in ready}
             for name in [name for name in self._rows if name not in names]:
@@ -308,6 +314,11 @@ class Control:
     def playback_base(self) -> str:
         """What playback URLs begin with."""
         return self._playback_base()
+
+    def viewers(self, channel: str) -> tuple[models.Viewers, object]:
+        """Who may watch ``channel``, and a mark that is another one whenever anything about it has changed."""
+        row = self._rows.get(channel)
+        return ("off", None) if row is None else (models.viewers_of(row), row)
 
     def may_play(self, channel: str, key: str) -> bool:
         """Whether ``key`` is the read key of ``channel``."""
@@ -358,6 +369,8 @@ class Control:
             hls_publish_url=f"{self._hls_base()}/{row.stream_key.reveal()}/index.m3u8",
             play_url=f"rtmp://{at}/live/{row.name}",
             playback_url=f"{self._playback_base()}/live/{row.name}/index.m3u8",
+            watch_url=f"{self._playback_base()}/watch/{row.name}",
+            viewers=models.viewers_of(row),
             source=source_view(row, self._pulls.status(row.name)),
             publisher=None if info is None else publisher_view(info),
             health=models.HealthView(**asdict(health), words=health.words()),

@@ -1,98 +1,23 @@
 """The shapes of the API: what people send (strict) and what they get."""
 
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from relay.control.fields import (
+    BackupUrl,
+    HeaderName,
+    HeaderValue,
+    Key,
+    Name,
+    PlatformKey,
+    PlatformName,
+    SlateName,
+    SourceUrl,
+    Url,
+)
 from relay.database import ChannelRow
-from relay.egress.hls_address import upload_url
-from relay.egress.platforms import PLATFORMS
-from relay.errors import DestinationError, ProtocolError
-from relay.outbound.http import http_url
-from relay.protocol.rtmp.url import parse_rtmp_url, split_stream
-
-NAME, KEY, PLATFORM_KEY = r"^[a-z0-9][a-z0-9_-]{0,62}$", r"^[A-Za-z0-9._~-]+$", r"^[\x21-\x7e]*$"
-SLATE = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(png|jpg|jpeg|mp4))?$"
-HEADER, HEADER_VALUE = r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$", r"^[\x20-\x7e]*$"
-# Headers that are the relay's own to say: they frame a request, or change what is answered.
-OWN_HEADERS = ("host", "range", "connection", "transfer-encoding", "te", "upgrade", "accept-encoding")
-PATTERNS = {
-    HEADER: "write the name of a header, such as Authorization",
-    HEADER_VALUE: "write it in ASCII, in one line",
-    NAME: "write lower-case letters a-z, digits, - and _; at most 63, beginning with a letter or digit",
-    KEY: "write letters, digits, and . _ ~ - only",
-    PLATFORM_KEY: "write it without spaces, in ASCII",
-    SLATE: "write the name of a .png, .jpg or .mp4 file, without a folder",
-}
-Name = Annotated[str, StringConstraints(pattern=NAME), Field(description=PATTERNS[NAME])]
-Key = Annotated[str, StringConstraints(min_length=22, max_length=512, pattern=KEY), Field(description=PATTERNS[KEY])]
-PlatformKey = Annotated[str, StringConstraints(max_length=1024, pattern=PLATFORM_KEY)]
-SlateName = Annotated[str, StringConstraints(pattern=SLATE), Field(description=PATTERNS[SLATE])]
-
-
-def _url(value: str) -> str:
-    if value.lower().startswith("http"):
-        try:
-            upload_url(value, "", "index.m3u8")
-        except DestinationError as error:
-            raise ValueError(str(error)) from error
-    elif value:
-        try:
-            parse_rtmp_url(value)
-        except ProtocolError as error:
-            raise ValueError(f"{error}; or http:// or https:// for HLS") from error
-    return value
-
-
-def _source_url(value: str) -> str:
-    try:
-        if value.startswith(("rtmp://", "rtmps://")):
-            split_stream(parse_rtmp_url(value))
-        elif not value.startswith(("http://", "https://")):
-            raise ValueError("the URL must begin with http://, https://, rtmp:// or rtmps://")
-        else:
-            http_url(value)
-    except (ProtocolError, DestinationError) as error:
-        raise ValueError(str(error)) from error
-    return value
-
-
-def _header(value: str) -> str:
-    if value.lower() in OWN_HEADERS or value.lower().startswith(("content-", "if-")):
-        raise ValueError(f"the header {value} is the relay's own to say")
-    return value
-
-
-def _http_url(value: str) -> str:
-    if not value.lower().startswith("http"):
-        raise ValueError("a backup's URL begins with http:// or https://")
-    return _url(value)
-
-
-def _platform(value: str) -> str:
-    if value not in PLATFORMS:
-        raise ValueError(f"unknown platform; one of {', '.join(PLATFORMS)}")
-    return value
-
-
-Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_url)]
-BackupUrl = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True), AfterValidator(_http_url)]
-SourceUrl = Annotated[
-    str, StringConstraints(max_length=2048, strip_whitespace=True, pattern=PLATFORM_KEY), AfterValidator(_source_url)
-]
-HeaderName = Annotated[str, StringConstraints(pattern=HEADER), AfterValidator(_header)]
-HeaderValue = Annotated[str, StringConstraints(max_length=4096, pattern=HEADER_VALUE)]
-PlatformName = Annotated[str, AfterValidator(_platform)]
-
-
-def explain(error: ValidationError) -> str:
-    """Each wrong field and what would fit it, in one line; never what was sent, which may be a key."""
-    found = []
-    for item in error.errors(include_input=False, include_url=False):
-        words = PATTERNS.get(item.get("ctx", {}).get("pattern", ""), item["msg"].removeprefix("Value error, "))
-        found.append(f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {words}")
-    return "; ".join(found)
 
 
 class Sent(BaseModel):
@@ -187,11 +112,16 @@ class SourceOptions(Sent):
         return self
 
 
+Viewers = Literal["off", "signed", "public"]
+"""Who may watch a channel over HTTP: nobody but the operator, whoever has a link or the read key, everybody."""
+
+
 class NewChannel(Sent):
     name: Name
     stream_key: Key | None = None  # made when left out
     source: SourceOptions | None = None
     expected: bool = False  # to be live: monitoring warns while it is not
+    viewers: Viewers = "signed"
     archive: ArchiveOptions = Field(default_factory=ArchiveOptions)
     destinations: list[NewDestination] = Field(default_factory=list, max_length=50)
 
@@ -200,6 +130,7 @@ class ChannelChange(Sent):
     stream_key: Key | None = None
     source: SourceOptions | None = None  # null: none any more
     expected: bool | None = None
+    viewers: Viewers | None = None
     archive: ArchiveOptions | None = None
     destinations: list[NewDestination] | None = Field(default=None, max_length=50)
 
@@ -219,6 +150,18 @@ def archive_options(row: ChannelRow) -> ArchiveOptions:
 def is_expected(row: ChannelRow) -> bool:
     """Whether the channel is meant to be live now."""
     return row.options.get("expected") is True
+
+
+def viewers_of(row: ChannelRow) -> Viewers:
+    """Who may watch a channel, as stored, or the default."""
+    stored = row.options.get("viewers")
+    return "off" if stored == "off" else "public" if stored == "public" else "signed"
+
+
+class WatchLinkOptions(Sent):
+    """How long a link to watch a channel shall work, in hours."""
+
+    hours: float = Field(default=24, gt=0, le=24 * 366)
 
 
 class PublisherView(BaseModel):
@@ -303,6 +246,8 @@ class ChannelView(BaseModel):
     play_url: str
     playback_url: str
     source: SourceView | None
+    watch_url: str
+    viewers: Viewers
     publisher: PublisherView | None
     health: HealthView
     lint: list[FindingView]
@@ -352,6 +297,23 @@ class LinkView(BaseModel):
     playlist_url: str
     export_url: str
     expires_at: str
+
+
+class WatchLinkView(BaseModel):
+    """Addresses of one channel that open without a token, until they expire: for people, and for players."""
+
+    watch_url: str
+    playback_url: str
+    expires_at: str
+
+
+class LiveView(BaseModel):
+    """What a player page must know: whether there is something to play, and for which codecs."""
+
+    state: Literal["offline", "starting", "live", "holding", "ended"]
+    codecs: str
+    has_audio: bool  # beside a picture, to be played alone
+    dvr_s: float  # how far back the playlist reaches
 
 
 class GapList(BaseModel):

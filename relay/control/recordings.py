@@ -6,6 +6,7 @@ from relay.archive import Archive
 from relay.archive.ranges import iso
 from relay.archive.recording import THUMBNAIL
 from relay.control import models
+from relay.control.fields import NAME
 from relay.database import RecordingRow, RecordingsRepo
 from relay.errors import NotFoundError
 
@@ -19,7 +20,7 @@ class Recordings:
 
     async def list(self, channel: str | None = None, limit: int = 1000) -> list[models.RecordingView]:
         """Newest first."""
-        if channel is not None and not re.fullmatch(models.NAME, channel):
+        if channel is not None and not re.fullmatch(NAME, channel):
             return []
         return [_view(row) for row in await self._catalog.newest(channel, limit)]
 

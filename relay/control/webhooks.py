@@ -8,7 +8,8 @@ import structlog
 from pydantic import AfterValidator, BaseModel, Field
 
 from relay.archive.ranges import iso
-from relay.control.models import Key, Name, Sent
+from relay.control.fields import Key, Name
+from relay.control.models import Sent
 from relay.database import WebhookRow, WebhooksRepo
 from relay.errors import ConflictError, DestinationError, InvalidError, NotFoundError
 from relay.hooks.event import EVENTS

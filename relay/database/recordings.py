@@ -226,6 +226,21 @@ class RecordingsRepo:
 
         return await self._run(work)
 
+    async def segments_between(self, recording: str, from_ms: int, to_ms: int) -> Sequence[SegmentRow]:
+        """Its segments that have any of the media time ``from_ms`` … ``to_ms``, in order."""
+        start = segments.c.start_ms
+        statement = (
+            sa.select(segments)
+            .where((segments.c.recording == recording) & (start < to_ms))
+            .where(start + segments.c.duration_s * 1000 > from_ms)
+            .order_by(segments.c.seq)
+        )
+
+        def work(connection: sa.Connection) -> Sequence[SegmentRow]:
+            return [SegmentRow(**_without(row, "recording")) for row in connection.execute(statement).mappings()]
+
+        return await self._run(work)
+
     async def gaps(self, recording: str) -> Sequence[GapRow]:
         """In order."""
         statement = sa.select(gaps).where(gaps.c.recording == recording).order_by(gaps.c.start_ms)

@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from relay.control import Control, models
+from relay.control.fields import explain
 from relay.errors import InvalidError
 from relay.web.routes import Route, receive
 
@@ -20,7 +21,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(await receive(request))
     except ValidationError as error:
-        raise InvalidError(models.explain(error)) from error
+        raise InvalidError(explain(error)) from error
 
 
 def answer(view: BaseModel, status: int = 200) -> web.Response:

@@ -74,25 +74,13 @@ class Playback:
                 content_type="video/mp4",
                 query=("expires", "signature"),
             ),
-            Route(
-                method="GET",
-                path="/live/{name}/index.m3u8",
-                handler=self.live,
-                summary="The channel's running (or else newest) recording as HLS; its read key opens it, too",
-                content_type=PLAYLIST,
-                query=("key",),
-            ),
         ]
-
-    def allows(self, request: web.Request) -> bool:
-        """Whether the request is for a channel's own address and carries the channel's read key."""
-        name, key = request.match_info.get("name", ""), request.query.get("key", "")
-        return request.path.startswith("/live/") and self._control.may_play(name, key)
 
     async def playlist(self, request: web.Request) -> web.Response:
         return await self._playlist(request.match_info["id"], "")
 
-    async def live(self, request: web.Request) -> web.Response:
+    async def newest(self, request: web.Request) -> web.Response:
+        """The newest recording of the channel that the request names."""
         recording = await self._control.newest_recording(request.match_info["name"])
         return await self._playlist(recording, f"/api/v1/recordings/{recording}/")
 

@@ -40,6 +40,7 @@ class Route:
     content_type: str = "application/json"
     query: tuple[str, ...] = ()
     public: bool = False
+    has_head: bool = False  # HEAD is answered, too
 
 
 def openapi(routes: Sequence[Route]) -> dict[str, Any]:

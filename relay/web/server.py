@@ -19,8 +19,14 @@ from relay.ingest.rtmp import server_tls
 from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.console import Console
+from relay.web.cors import Cors
 from relay.web.export import Downloads
+from relay.web.hls.access import Access
+from relay.web.hls.handlers import LivePlayback
+from relay.web.hls.live import LiveChannels
 from relay.web.playback import Links, Playback
+from relay.web.player import Player
+from relay.web.ready import SECURITY
 from relay.web.routes import DEADLINE_S, Handler, Route, openapi
 from relay.web.shares import ShareApi
 from relay.web.streamer import StreamerPages
@@ -44,12 +50,6 @@ _WORDS = {
     429: "too many wrong links from your network; wait a minute",
     503: "too many pages of this link are open",
 }
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; media-src 'self' blob:; worker-src 'self' blob:; "
-    "img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class WebServer:
@@ -61,6 +61,7 @@ class WebServer:
         settings: Settings,
         control: Control,
         archive: Archive | None,
+        live: LiveChannels,
         *,
         token: Secret,
         sign: Callable[[str], str],
@@ -76,7 +77,10 @@ class WebServer:
         self._console = Console(
             control, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
         )
-        self._playback = Playback(control, archive, self._links)
+        playback = Playback(control, archive, self._links)
+        self._access = Access(control, sign)
+        self._cors = Cors(settings.http.cors_origins)
+        player = Player(control, self._access, self._console)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._share_listener: asyncio.Server | None = None
@@ -87,7 +91,9 @@ class WebServer:
             *ShareApi(control, share_base).routes(),
             *WebhookApi(control).routes(),
             *Downloads(archive).routes(),
-            *self._playback.routes(),
+            *playback.routes(),
+            *LivePlayback(live, self._access, playback.newest, vary_by_origin=bool(self._cors)).routes(),
+            *player.routes(),
             Route(
                 method="GET",
                 path="/metrics",
@@ -108,18 +114,20 @@ class WebServer:
             client_max_size=settings.limits.http_body_bytes,
             logger=_Quiet(),  # type: ignore[arg-type]
         )
-        self.app.on_response_prepare.append(_secure)
+        self.app.on_response_prepare.append(self._secure)
         self.app[DEADLINE_S] = settings.limits.http_deadline_s
         for route in self.routes:
-            self.app.router.add_route(
-                route.method, route.path, route.handler if route.public else self._closed(route.handler)
-            )
+            handler = route.handler if route.public else self._closed(route.handler)
+            for method in (route.method, "HEAD") if route.has_head else (route.method,):
+                self.app.router.add_route(method, route.path, handler)
         self._console.register(self.app)
         StreamerPages(
             control,
             failures_per_minute=settings.limits.auth_failures_per_minute,
             behind_proxy=settings.http.behind_proxy,
         ).register(self.app)
+        player.register(self.app)
+        self._cors.register(self.app)
         self.app.router.add_static("/static", STATIC)
 
     async def start(self) -> None:
@@ -228,7 +236,8 @@ class WebServer:
             if not self._may(request):
                 words = "send the admin token (file admin.token in the data directory) as `Authorization: Bearer TOKEN`"
                 if request.path.startswith("/live/"):
-                    words = "add ?key=READ_KEY; `relay channel show` and the console give the whole address"
+                    words = "add ?key=READ_KEY; `relay channel show` and the console give the whole address; "
+                    words += "`relay channel link` makes one that expires, `relay channel viewers` says who may watch"
                 return _error(401, "unauthorized", words, {"WWW-Authenticate": "Bearer"})
             return await handler(request)
 
@@ -238,7 +247,11 @@ class WebServer:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and Secret(shown.strip()) == self._token:
             return True
-        return self._links.allows(request) or self._playback.allows(request) or self._console.allows(request)
+        return self._links.allows(request) or self._access.allows(request) or self._console.allows(request)
+
+    async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(SECURITY)
+        response.headers.update(self._cors.headers(request))
 
     @web.middleware
     async def _guard(
@@ -278,10 +291,6 @@ class WebServer:
 
     async def openapi(self, request: web.Request) -> web.Response:
         return web.json_response(self._document)
-
-
-async def _secure(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.archive import retention as module
-from relay.archive.retention import DAY_S, Policy, due
+from relay.archive.retention import DAY_S, Policy, delete_due, due
 from relay.config import Settings
 from relay.database import RecordingRow
 from relay.errors import ConflictError, NotFoundError
@@ -84,9 +84,9 @@ async def test_retention_deletes_what_a_policy_says(house: House) -> None:
     packets = read_packets(clips.make(SOUND))
     publish(house.hub, "talk", packets)[0].release(clean=True)
     row = await house.finished()
-    await house.archive.retain("talk", Policy(keep_days=1))
+    await delete_due("talk", Policy(keep_days=1), house.database.recordings, house.archive.delete)
     assert (await house.database.recordings.get(row.id)).state == "complete"
-    await house.archive.retain("talk", Policy(keep_days=-1))
+    await delete_due("talk", Policy(keep_days=-1), house.database.recordings, house.archive.delete)
     await gone(house, row.id)
 
 

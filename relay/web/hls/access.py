@@ -1,0 +1,85 @@
+"""Access: who may watch a channel: its viewers option, its read key, and links that expire."""
+
+import hmac
+import math
+import re
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from relay.control import Control
+
+LINK_S = 6 * 3600
+REMEMBERED, LONGEST = (
+    2000,
+    300,
+)  # queries that were right, of all channels; none longer than a link with some words more
+_SIGNED = re.compile(r"expires=[0-9]{1,12}&signature=[0-9a-f]{64}")
+_BEARER = "bearer "
+
+
+class Access:
+    """Judges requests below ``/live/{name}`` and ``/watch/{name}``. ``sign`` turns a text into its signature."""
+
+    def __init__(self, control: Control, sign: Callable[[str], str]) -> None:
+        self._control = control
+        self._sign = sign
+        self._known: dict[tuple[str, str], tuple[object, float, str]] = {}  # mark, expiry, what is passed on
+
+    def link(self, channel: str, expires: int) -> str:
+        """``expires=…&signature=…``: opens ``channel`` until ``expires``, unix seconds."""
+        return f"expires={expires}&signature={self._sign(f'live/{channel}:{expires}')}"
+
+    def allows(self, request: web.Request) -> bool:
+        """Whether the channel's viewers option lets this request in, by itself."""
+        if request.method not in ("GET", "HEAD") or not request.path.startswith(("/live/", "/watch/")):
+            return False
+        return self._opened(request.match_info.get("name", ""), request.query_string) is not None
+
+    def is_public(self, channel: str) -> bool:
+        """Whether everybody may watch, and caches may keep it for everybody."""
+        return self._control.viewers(channel)[0] == "public"
+
+    def passed_on(self, request: web.Request, channel: str) -> str:
+        """The query that addresses in a playlist for this viewer need: ``?…``, or nothing."""
+        opened = self._opened(channel, request.query_string)
+        if opened is not None:
+            return opened
+        if request.headers.get("Authorization", "")[: len(_BEARER)].lower() == _BEARER:
+            # Players do not carry the token over to segments. To the hour, so that addresses stay the same.
+            return "?" + self.link(channel, (int(time.time()) // 3600 + 1) * 3600 + LINK_S)
+        return ""
+
+    def _opened(self, channel: str, query: str) -> str | None:
+        """What is to be passed on with a query that opens the channel; None for one that does not."""
+        viewers, mark = self._control.viewers(channel)
+        if viewers != "signed":
+            return "" if viewers == "public" else None
+        if "_HLS_" in query:
+            query = "&".join(word for word in query.split("&") if not word.startswith("_HLS_"))
+        known = self._known.get((channel, query))
+        if known is not None and known[0] is mark and known[1] >= time.time():
+            return known[2]
+        found = self._judge(channel, query)
+        if found is None:
+            return None
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        if len(query) <= LONGEST:
+            self._known[channel, query] = (mark, *found)
+        return found[1]
+
+    def _judge(self, channel: str, query: str) -> tuple[float, str] | None:
+        """(good until, what is to be passed on) for a query that opens a channel with signed links."""
+        # As they were sent: what opens a channel needs no escapes.
+        words = dict(word.split("=", 1) for word in query.split("&") if "=" in word)
+        if "key" in words and self._control.may_play(channel, words["key"]):
+            return math.inf, f"?key={words['key']}"
+        link = f"expires={words.get('expires', '')}&signature={words.get('signature', '')}"
+        if not _SIGNED.fullmatch(link):
+            return None
+        expires = int(words["expires"])
+        if expires < time.time() or not hmac.compare_digest(link, self.link(channel, expires)):
+            return None
+        return expires, f"?{link}"
