@@ -69,6 +69,8 @@ class App:
             egress=self.egress,
             archive=self.archive,
             lag=self.lag,
+            watched=self.live.watched,
+            kept_bytes=lambda: self.live.kept_bytes,
             channels=lambda: self.control.channel_names,
         )
         self.web = WebServer(
@@ -149,7 +151,8 @@ class App:
             f"  Stream key     {key}",
             f"  Try it         ffmpeg -re {clip} {codec} -f flv {local}/{key}",
             f"  Console        {self._playback_base()}/   (admin token: {self.settings.data_dir / 'admin.token'})",
-            f"  Playback       {channel.playback_url}?key={read_key}",
+            f"  Watch          {channel.watch_url}?key={read_key}",
+            f"  In a player    {channel.playback_url}?key={read_key}",
             f"  Archive        {archive}",
             f"  Metrics        {self._playback_base()}/metrics",
             "",

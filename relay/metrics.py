@@ -5,6 +5,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -56,6 +57,16 @@ class LoopLag:
         return _durations("relay_event_loop_lag_seconds", "How late the event loop runs its timers", self._late)
 
 
+class Watched(Protocol):
+    """What a channel's viewers asked for, as the web counts it."""
+
+    bytes_sent: int
+    requests: Counter[str]
+
+    @property
+    def viewers(self) -> int: ...
+
+
 class RelayCollector(Collector):
     """Reads hub, doors and archive at scrape. Label values are configured channel and destination names only."""
 
@@ -68,6 +79,8 @@ class RelayCollector(Collector):
         egress: EgressManager,
         archive: Archive | None,
         lag: LoopLag,
+        watched: Callable[[str], Watched],
+        kept_bytes: Callable[[], int],
         channels: Callable[[], Iterable[str]],
     ) -> None:
         self._hub = hub
@@ -76,6 +89,8 @@ class RelayCollector(Collector):
         self._egress = egress
         self._archive = archive
         self._lag = lag
+        self._watched = watched
+        self._kept_bytes = kept_bytes
         self._channels = channels
 
     def collect(self) -> Iterator[Metric]:
@@ -83,6 +98,7 @@ class RelayCollector(Collector):
         yield from self._about_streams(names)
         yield from self._about_publishers(names)
         yield from self._about_destinations(names)
+        yield from self._about_viewers(names)
         if self._archive is not None:
             yield from self._about_archive(self._archive)
         yield self._lag.family()
@@ -220,6 +236,21 @@ class RelayCollector(Collector):
                 add_counts(attempts, at, status.outcomes)
                 add_counts(dropped, at, status.dropped_packets)
         yield from (up, sent, attempts, dropped, backlog, unsuited, cpu, failures, children)
+
+    def _about_viewers(self, names: list[str]) -> Iterator[Metric]:
+        viewers = GaugeMetricFamily(
+            "relay_viewers", "Connections that asked for a live playlist in the last 30 s", labels=["channel"]
+        )
+        sent = CounterMetricFamily("relay_viewer_bytes", "Bytes of live playback sent", labels=["channel"])
+        requests = CounterMetricFamily("relay_viewer_requests", "What viewers asked for", labels=["channel", "kind"])
+        for name in names:
+            watched = self._watched(name)
+            viewers.add_metric([name], watched.viewers)
+            sent.add_metric([name], watched.bytes_sent)
+            add_counts(requests, [name], watched.requests)
+        kept = GaugeMetricFamily("relay_viewer_kept_bytes", "Media kept in memory for viewers")
+        kept.add_metric([], self._kept_bytes())
+        yield from (viewers, sent, requests, kept)
 
     def _about_archive(self, archive: Archive) -> Iterator[Metric]:
         stats = archive.stats

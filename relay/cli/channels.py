@@ -1,6 +1,7 @@
 """Commands for channels and their keys."""
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,16 @@ from rich.table import Table
 
 from relay.cli.destinations import show_destinations
 from relay.cli.shared import Chosen, Json, add, out, plain, secret
+from relay.errors import ConflictError
+
+
+class Viewers(StrEnum):
+    """Who may watch a channel."""
+
+    OFF = "off"
+    SIGNED = "signed"
+    PUBLIC = "public"
+
 
 channel_app = typer.Typer(help="Channels and their stream keys.", no_args_is_help=True)
 
@@ -82,6 +93,34 @@ def channel_archive(
     show_channel(client.call("PATCH", "channels", name, body={"archive": options}), as_json)
 
 
+@channel_app.command("viewers")
+def channel_viewers(
+    name: str,
+    who: Annotated[Viewers, typer.Argument(help="off: nobody but you; signed: with a link or the read key; public.")],
+    as_json: Json = False,
+) -> None:
+    """Who may watch the channel."""
+    show_channel(Chosen.client().call("PATCH", "channels", name, body={"viewers": who.value}), as_json)
+
+
+@channel_app.command("link")
+def channel_link(
+    name: str,
+    hours: Annotated[float, typer.Option(help="How long the link works.")] = 24,
+    as_json: Json = False,
+) -> None:
+    """A link to watch the channel that opens without a token."""
+    client = Chosen.client()
+    if client.call("GET", "channels", name)["viewers"] == "off":
+        raise ConflictError(f"nobody may watch {name}; first: relay channel viewers {name} signed")
+    link = client.call("POST", "channels", name, "link", body={"hours": hours})
+    if as_json:
+        print(json.dumps(link, indent=2))
+        return
+    for label, key in (("watch", "watch_url"), ("in a player", "playback_url"), ("works until", "expires_at")):
+        out.print(f"{label:>12}  {link[key]}", highlight=False, soft_wrap=True)
+
+
 @channel_app.command("rotate-key")
 def channel_rotate_key(name: str, as_json: Json = False) -> None:
     """Give a channel a new stream key; the old one stops working at once."""
@@ -118,8 +157,11 @@ def show_channel(channel: dict[str, Any], as_json: bool) -> None:
     words = f"kept for {' or '.join(limits)}" if limits else "kept for ever"
     paused = "; PAUSED: the disk is nearly full" if channel["recording_paused"] else ""
     out.print(f"{'archive':>12}  {words}, priority {kept['priority']}{paused}", highlight=False)
-    playback = f"{channel['playback_url']}?key={channel['read_key']}"
-    out.print(f"{'playback':>12}  {playback}", highlight=False, soft_wrap=True)
+    query = f"?key={channel['read_key']}" if channel["viewers"] == "signed" else ""
+    words = {"off": "nobody", "signed": "with a link or the read key", "public": "everybody"}[channel["viewers"]]
+    out.print(f"{'viewers':>12}  {channel['viewers']}: {words}", highlight=False)
+    out.print(f"{'watch':>12}  {channel['watch_url']}{query}", highlight=False, soft_wrap=True)
+    out.print(f"{'playback':>12}  {channel['playback_url']}{query}", highlight=False, soft_wrap=True)
     _show_link(channel)
     if channel["destinations"]:
         show_destinations(channel["destinations"])

@@ -35,7 +35,6 @@ class Console:
         app.router.add_get("/sign-in", self.sign_in_page)
         app.router.add_post("/sign-in", self.sign_in)
         app.router.add_post("/sign-out", self.sign_out)
-        app.router.add_get("/watch/{id}", self.watch)
 
     def allows(self, request: web.Request) -> bool:
         """Whether the request belongs to a session; changes must also come from our own pages (RFC 6265bis, CSRF)."""
@@ -48,7 +47,7 @@ class Console:
         if not self.allows(request):
             return _see("/sign-in")
         recordings = await self._control.recordings.list(limit=RECORDINGS)
-        return _page(
+        return page(
             "home.html",
             channels=self._control.channels(),
             recordings=recordings,
@@ -56,14 +55,15 @@ class Console:
         )
 
     async def watch(self, request: web.Request) -> web.Response:
+        """The page of the recording that the request names (Player registers it)."""
         if not self.allows(request):
             return _see("/sign-in")
-        recording = await self._control.recordings.get(request.match_info["id"])
+        recording = await self._control.recordings.get(request.match_info["name"])
         gaps = (await self._control.recordings.gaps(recording.id)).gaps
-        return _page("watch.html", recording=recording, gaps=gaps)
+        return page("watch.html", recording=recording, gaps=gaps)
 
     async def sign_in_page(self, request: web.Request) -> web.Response:
-        return _page("sign_in.html", error="")
+        return page("sign_in.html", error="")
 
     async def sign_in(self, request: web.Request) -> web.Response:
         now = time.monotonic()
@@ -71,13 +71,13 @@ class Console:
         self._failures = {address: times for address, times in recent if times}
         address = request.remote or ""
         if len(self._failures.get(address, ())) >= FAILURES:
-            return _page("sign_in.html", status=429, error="Too many wrong tokens. Wait a minute, then try again.")
+            return page("sign_in.html", status=429, error="Too many wrong tokens. Wait a minute, then try again.")
         await receive(request)
         form = await request.post()
         if Secret(str(form.get("token", "")).strip()) != self._token:
             self._failures.setdefault(address, []).append(now)
             wrong = "That is not the admin token. It is in the file admin.token in the relay's data directory."
-            return _page("sign_in.html", status=403, error=wrong)
+            return page("sign_in.html", status=403, error=wrong)
         self._sessions = {key: expires for key, expires in self._sessions.items() if expires > now}
         session = secrets.token_urlsafe(32)
         self._sessions[session] = now + SESSION_S
@@ -98,6 +98,7 @@ def _see(path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": path})
 
 
-def _page(template: str, *, status: int = 200, **values: object) -> web.Response:
+def page(template: str, *, status: int = 200, **values: object) -> web.Response:
+    """``template`` with ``values``, which no cache keeps."""
     text = _ENVIRONMENT.get_template(template).render(**values)
     return web.Response(text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"})

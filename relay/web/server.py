@@ -17,11 +17,13 @@ from relay.ingest.rtmp import server_tls
 from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.console import Console
+from relay.web.cors import Cors
 from relay.web.export import Downloads
 from relay.web.hls.access import Access
 from relay.web.hls.handlers import LivePlayback
 from relay.web.hls.live import LiveChannels
 from relay.web.playback import Links, Playback
+from relay.web.player import Player
 from relay.web.ready import SECURITY
 from relay.web.routes import DEADLINE_S, Handler, Route, openapi
 
@@ -68,6 +70,8 @@ class WebServer:
         )
         playback = Playback(control, archive, self._links)
         self._access = Access(control, sign)
+        self._cors = Cors(settings.http.cors_origins)
+        player = Player(control, self._access, self._console)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
@@ -75,7 +79,8 @@ class WebServer:
             *Api(control).routes(),
             *Downloads(archive).routes(),
             *playback.routes(),
-            *LivePlayback(control, live, self._access, playback.newest).routes(),
+            *LivePlayback(live, self._access, playback.newest, vary_by_origin=bool(self._cors)).routes(),
+            *player.routes(),
             Route(
                 method="GET",
                 path="/metrics",
@@ -96,13 +101,15 @@ class WebServer:
             client_max_size=settings.limits.http_body_bytes,
             logger=_Quiet(),  # type: ignore[arg-type]
         )
-        self.app.on_response_prepare.append(_secure)
+        self.app.on_response_prepare.append(self._secure)
         self.app[DEADLINE_S] = settings.limits.http_deadline_s
         for route in self.routes:
             handler = route.handler if route.public else self._closed(route.handler)
             for method in (route.method, "HEAD") if route.has_head else (route.method,):
                 self.app.router.add_route(method, route.path, handler)
         self._console.register(self.app)
+        player.register(self.app)
+        self._cors.register(self.app)
         self.app.router.add_static("/static", STATIC)
 
     async def start(self) -> None:
@@ -184,7 +191,8 @@ class WebServer:
             if not self._may(request):
                 words = "send the admin token (file admin.token in the data directory) as `Authorization: Bearer TOKEN`"
                 if request.path.startswith("/live/"):
-                    words = "add ?key=READ_KEY; `relay channel show` and the console give the whole address"
+                    words = "add ?key=READ_KEY; `relay channel show` and the console give the whole address; "
+                    words += "`relay channel link` makes one that expires, `relay channel viewers` says who may watch"
                 return _error(401, "unauthorized", words, {"WWW-Authenticate": "Bearer"})
             return await handler(request)
 
@@ -195,6 +203,10 @@ class WebServer:
         if scheme.lower() == "bearer" and Secret(shown.strip()) == self._token:
             return True
         return self._links.allows(request) or self._access.allows(request) or self._console.allows(request)
+
+    async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(SECURITY)
+        response.headers.update(self._cors.headers(request))
 
     @web.middleware
     async def _guard(
@@ -232,10 +244,6 @@ class WebServer:
 
     async def openapi(self, request: web.Request) -> web.Response:
         return web.json_response(self._document)
-
-
-async def _secure(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY)
 
 
 def _is_loopback(host: str) -> bool:

@@ -138,7 +138,7 @@ async def test_bytes_that_are_no_text_open_nothing_and_break_nothing(app: App, w
 def test_metrics_want_the_token_where_the_outside_can_ask(tmp_path: Path) -> None:
     def public(settings: Settings) -> bool:
         server = WebServer(
-            settings, None, None,  # type: ignore[arg-type]
+            settings, None, None, None,  # type: ignore[arg-type]
             token=Secret("t"), sign=str, metrics=lambda: (b"", "text/plain"), problems=list,
         )  # fmt: skip
         return next(route.public for route in server.routes if route.path == "/metrics")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from relay.control import Control, models
+from relay.control import models
 from relay.errors import NotFoundError
 from relay.web.hls.access import Access
 from relay.web.hls.cut import Rendition, Segment, codecs
@@ -51,8 +51,8 @@ class Text:
 class LivePlayback:
     """Handlers of live playback. ``recorded`` answers for a channel that is not live."""
 
-    def __init__(self, control: Control, live: LiveChannels, access: Access, recorded: Handler) -> None:
-        self._control = control
+    def __init__(self, live: LiveChannels, access: Access, recorded: Handler, *, vary_by_origin: bool) -> None:
+        self._vary = "Accept-Encoding, Origin" if vary_by_origin else "Accept-Encoding"
         self._live = live
         self._access = access
         self._recorded = recorded
@@ -68,7 +68,7 @@ class LivePlayback:
             Route(
                 method="GET",
                 path=f"{base}/index.m3u8",
-                handler=self.index,
+                handler=self.live_index,
                 summary="The live stream as (low-latency) HLS; its newest recording while there is none",
                 content_type=PLAYLIST,
                 query=query,
@@ -77,7 +77,7 @@ class LivePlayback:
             Route(
                 method="GET",
                 path=f"{base}/state",
-                handler=self.state,
+                handler=self.live_state,
                 summary="Whether there is something to watch",
                 answer=models.LiveView,
                 query=query,
@@ -86,7 +86,7 @@ class LivePlayback:
             Route(
                 method="GET",
                 path=f"{base}/{{playlist}}",
-                handler=self.playlist,
+                handler=self.live_playlist,
                 summary="One rendition of the live stream: main.m3u8, or audio.m3u8",
                 content_type=PLAYLIST,
                 query=(*query, *directives),
@@ -95,7 +95,7 @@ class LivePlayback:
             Route(
                 method="GET",
                 path=f"{base}/{{run}}/{{file}}",
-                handler=self.media,
+                handler=self.live_media,
                 summary="A segment, a part of one, or an init segment of the live stream",
                 content_type="video/mp4",
                 query=query,
@@ -105,7 +105,7 @@ class LivePlayback:
 
     # --- playlists ------------------------------------------------------------------------------------------------
 
-    async def index(self, request: web.Request) -> web.StreamResponse:
+    async def live_index(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         muxer = self._live.muxer(name)
         if muxer is None:
@@ -116,7 +116,7 @@ class LivePlayback:
         text = self._text(request, name, muxer, "index", lambda: multivariant(muxer))
         return self._answer(request, name, text, "no-cache")
 
-    async def playlist(self, request: web.Request) -> web.StreamResponse:
+    async def live_playlist(self, request: web.Request) -> web.StreamResponse:
         name, rendition = request.match_info["name"], _RENDITIONS.get(request.match_info["playlist"])
         muxer = self._live.muxer(name)
         if rendition is None or muxer is None:
@@ -160,7 +160,7 @@ class LivePlayback:
         return text
 
     def _answer(self, request: web.Request, name: str, text: Text, control: str) -> web.StreamResponse:
-        headers = {"ETag": text.etag, "Cache-Control": f"{self._scope(name)}, {control}", "Vary": "Accept-Encoding"}
+        headers = {"ETag": text.etag, "Cache-Control": f"{self._scope(name)}, {control}", "Vary": self._vary}
         body = text.body
         if text.packed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
             body = text.packed
@@ -172,7 +172,7 @@ class LivePlayback:
 
     # --- media ----------------------------------------------------------------------------------------------------
 
-    async def media(self, request: web.Request) -> web.StreamResponse:
+    async def live_media(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         found = _FILE.fullmatch(request.match_info["file"])
         muxer = self._live.run(name, request.match_info["run"])
@@ -189,6 +189,7 @@ class LivePlayback:
         headers = {
             "ETag": f'"{muxer.run}-{found[0]}"',
             "Cache-Control": f"{self._scope(name)}, max-age={FOR_EVER_S}, immutable",
+            "Vary": self._vary,
         }
         return self._send(request, name, data, _TYPES[found[4]], headers)
 
@@ -240,7 +241,7 @@ class LivePlayback:
 
     # --- for the player page --------------------------------------------------------------------------------------
 
-    async def state(self, request: web.Request) -> web.Response:
+    async def live_state(self, request: web.Request) -> web.Response:
         return web.Response(
             text=self.view(request.match_info["name"]).model_dump_json(),
             content_type="application/json",

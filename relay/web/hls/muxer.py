@@ -35,8 +35,9 @@ class Muxer:
     """A reader of ``stream`` from when it goes live until it ends: one event's live playlist.
 
     Times are whole ms of the stream's own. ``segments`` are closed, oldest first, ``open`` is the one being cut.
-    Media sequence and discontinuity sequence begin at the seconds of the clock, so that they go on growing after a
-    restart, and no address is ever used again.
+    The media sequence begins at the seconds of the clock, so that it goes on growing after a restart, and no address is
+    ever used again. The discontinuity sequence begins at another number each time, too, but a small one: hls.js keeps
+    an array as long as that.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Muxer:
         started = int(now())
         self.run = f"{started:x}-{os.urandom(3).hex()}"
         self._number = started
-        self._epochs = started
+        self._epochs = started // 5 % 1000
         self._base_ms: int | None = None
         self._wall_s = 0.0  # unix seconds at which media time 0 passed
         self._epoch: Epoch | None = None
