@@ -1,0 +1,91 @@
+"""EventLog: the last things the relay said of itself, kept for the console by a structlog processor."""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any, NamedTuple
+
+from structlog.types import WrappedLogger
+
+KEPT = 500  # of each channel, and of what belongs to none
+CHANNELS = 1000
+VALUE_CHARS = 300
+_APART = frozenset({"event", "level", "timestamp", "channel", "exc_info", "stack_info"})
+
+
+class Event(NamedTuple):
+    """One line. ``number`` counts all there were; ``details``: (name, value) as text."""
+
+    number: int
+    at: str  # ISO 8601, UTC
+    level: str
+    channel: str
+    words: str
+    details: tuple[tuple[str, str], ...]
+
+    def shown(self, hide: Callable[[str], str]) -> dict[str, Any]:
+        """As the console shows it, each text as ``hide`` returns it."""
+        details = "  ".join(f"{name.replace('_', ' ')}: {hide(value)}" for name, value in self.details)
+        return {
+            "number": self.number,
+            "at": self.at,
+            "level": self.level,
+            "channel": self.channel,
+            "words": hide(self.words),
+            "details": details,
+        }
+
+
+class EventLog:
+    """Some hundred events of each channel. Called in whatever thread logs; read in the event loop's."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._kept: dict[str, deque[Event]] = {}
+        self.newest = 0
+
+    def __call__(self, _: WrappedLogger, __: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """A structlog processor: keep ``said``, and let it go on as it is."""
+        channel = str(said.get("channel", ""))
+        kept = self._kept.get(channel)
+        if kept is None:
+            if len(self._kept) >= CHANNELS:
+                channel = ""
+            kept = self._kept.setdefault(channel, deque(maxlen=KEPT))
+        details = tuple(
+            (name, _text(value)) for name, value in said.items() if name not in _APART and value not in (None, "")
+        )
+        number = next(self._numbers)
+        kept.append(
+            Event(
+                number, str(said.get("timestamp", "")), str(said.get("level", "info")), channel,
+                _text(said.get("event", "")), details,
+            )
+        )  # fmt: skip
+        self.newest = number
+        return said
+
+    def since(self, number: int, channel: str | None = None, most: int = KEPT) -> list[Event]:
+        """The events after ``number``, the oldest first: one channel's, or (None) everything."""
+        if self.newest <= number:
+            return []
+        found: Iterable[Event]
+        if channel is not None:
+            found = tuple(self._kept.get(channel, ()))
+        else:
+            found = sorted(event for kept in tuple(self._kept.values()) for event in tuple(kept))
+        return [event for event in found if event.number > number][-most:]
+
+    def forget(self, channel: str) -> None:
+        """There is no such channel any more."""
+        self._kept.pop(channel, None)
+
+
+def _text(value: object) -> str:
+    """``value`` in a line, cut where it is long."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        value = ", ".join(_text(item) for item in value)
+    text = " ".join(str(value).split())
+    return text if len(text) <= VALUE_CHARS else text[: VALUE_CHARS - 1] + "…"
