@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 
 from structlog.types import WrappedLogger
 
+from relay.web.pages import size
+
 KEPT = 500  # of each channel, and of what belongs to none
 CHANNELS = 1000
 VALUE_CHARS = 300
-_APART = frozenset({"event", "level", "timestamp", "channel", "exc_info", "stack_info"})
+_APART = frozenset({"event", "level", "timestamp", "channel", "exc_info", "stack_info", "recording"})
+_ALONE = frozenset({"reason", "error", "address", "destination", "words"})  # plain without their names
 
 
 class Event(NamedTuple):
@@ -25,13 +28,13 @@ class Event(NamedTuple):
 
     def shown(self, hide: Callable[[str], str]) -> dict[str, Any]:
         """As the console shows it, each text as ``hide`` returns it."""
-        details = "  ".join(f"{name.replace('_', ' ')}: {hide(value)}" for name, value in self.details)
+        details = " · ".join(hide(_told(name, value)) for name, value in self.details)
         return {
             "number": self.number,
             "at": self.at,
             "level": self.level,
             "channel": self.channel,
-            "words": hide(self.words),
+            "words": hide(self.words[:1].upper() + self.words[1:]),
             "details": details,
         }
 
@@ -81,8 +84,20 @@ class EventLog:
         self._kept.pop(channel, None)
 
 
+def _told(name: str, value: str) -> str:
+    """A detail as a person reads it: ``next try 5.3 s``, ``encoder OBS``, and reasons by themselves."""
+    if name in _ALONE:
+        return value
+    if name in ("bytes", "bytes_sent") and value.isdigit():
+        return size(int(value))
+    label = name.replace("_", " ")
+    return f"{label.removesuffix(' s')} {value} s" if label.endswith(" s") else f"{label} {value}"
+
+
 def _text(value: object) -> str:
     """``value`` in a line, cut where it is long."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         value = ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     elif isinstance(value, list | tuple):

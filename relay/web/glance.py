@@ -12,7 +12,7 @@ from relay.web.words import STATES, Tone, advice, safety
 
 _CODECS = {"h264": "H.264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9", "aac": "AAC", "opus": "Opus", "mp3": "MP3"}
 _QUALITY: dict[str, Tone] = {"good": "good", "fair": "warn", "poor": "bad"}
-_VIEWERS = {"off": "nobody but you", "signed": "whoever has a link", "public": "everybody"}
+_VIEWERS = {"off": "Nobody but you", "signed": "Whoever has a link", "public": "Everybody"}
 
 
 def channel_glance(channel: models.ChannelView, archive: Archive | None, sample: Sample | None) -> dict[str, Any]:
@@ -25,9 +25,9 @@ def channel_glance(channel: models.ChannelView, archive: Archive | None, sample:
     return {
         "state": state,
         "state_tone": tone,
-        "bitrate": rate(channel.health.kbps_10s) if is_on else "–",
+        "bitrate": rate(channel.health.kbps_10s if sample is None else sample.kbps) if is_on else "–",
         "since": _since(channel),
-        "up": f"{up} of {enabled}" if enabled else "none",
+        "up": f"{up} of {enabled}" if enabled else "None",
         "up_tone": _up_tone(is_on, up, enabled),
         "archive": safe,
         "archive_tone": safe_tone,
@@ -49,7 +49,7 @@ def channel_detail(channel: models.ChannelView, archive: Archive | None, sample:
         else "idle",
         "lag": f"{health.lag_s:.1f} s" if is_on and health.quality != "unknown" else "–",
         "fps": f"{sample.fps:.0f}" if is_on and sample is not None else "–",
-        "suggested": f"set the encoder to {rate(health.suggested_kbps)}" if is_on and health.suggested_kbps else "",
+        "suggested": rate(health.suggested_kbps) if is_on and health.suggested_kbps else "–",
         "held": f"held for {span(channel.held_s)} so far" if channel.held_s >= 1 else "",
         "warnings": warnings(channel),
         "viewers": _VIEWERS[channel.viewers],
@@ -75,7 +75,7 @@ def destination_glance(item: models.DestinationView) -> dict[str, str]:
     return {
         "state": state,
         "state_tone": tone,
-        "words": "" if is_wrong else words,
+        "words": "" if is_wrong else words[:1].upper() + words[1:],
         "error": sentence(item.last_error) if is_wrong else "",
         "advice": advice(item),
         "dropped": f"{item.dropped_packets} packets left out" if item.dropped_packets else "",
@@ -131,9 +131,9 @@ def _since(channel: models.ChannelView) -> str:
 def _publisher(channel: models.ChannelView) -> str:
     who = channel.publisher
     if who is None:
-        return "away: destinations are held meanwhile" if channel.state == "holding" else "nobody yet"
+        return "Away; destinations are held meanwhile" if channel.state == "holding" else "Nobody yet"
     encrypted = "encrypted" if who.encrypted else "in the clear"
-    return f"{who.encoder or 'unknown encoder'} at {who.address}, {who.protocol.upper()} {encrypted}"
+    return f"{who.encoder or 'Unknown encoder'} at {who.address}, {who.protocol.upper()} {encrypted}"
 
 
 def _media(tracks: list[models.TrackView]) -> str:
@@ -144,4 +144,4 @@ def _media(tracks: list[models.TrackView]) -> str:
             words.append(f"{codec} {track.width}×{track.height}")
         else:
             words.append(f"{codec} {track.sample_rate / 1000:g} kHz")
-    return ", ".join(words)
+    return ", ".join(words) or "–"

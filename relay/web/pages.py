@@ -37,8 +37,10 @@ def size(count: float) -> str:
 
 
 def rate(kbps: float) -> str:
-    """``850 kbit/s``, ``3.2 Mbit/s``."""
-    return f"{kbps / 1000:.1f} Mbit/s" if kbps >= 1000 else f"{kbps:.0f} kbit/s"
+    """``850 kbit/s``, ``3.2 Mbit/s``, ``51 Mbit/s``."""
+    if kbps < 1000:
+        return f"{kbps:.0f} kbit/s"
+    return f"{kbps / 1000:.{1 if kbps < 20_000 else 0}f} Mbit/s"
 
 
 def moment(iso: str) -> str:

@@ -169,6 +169,8 @@ class Pulse:
                 quiet_since = time.monotonic()
                 await self._write(response, text)
             await asyncio.sleep(EVERY_S)
+            if request.transport is None:
+                return  # nobody is there any more
             if has_session and self._visitor(request) != caller:
                 return  # signed out, removed, or something else than before: the page asks again
 

@@ -18,8 +18,8 @@ STATES: dict[str, tuple[str, Tone]] = {
     "connecting": ("connecting", "warn"),
     "retrying": ("retrying", "bad"),
     "disabled": ("paused", "idle"),
-    "recording": ("recording", "bad"),
-    "complete": ("complete", "good"),
+    "recording": ("recording", "good"),
+    "complete": ("complete", "idle"),
     "deleting": ("being deleted", "idle"),
 }
 """What people see for each state of a channel, destination or recording, and its colour."""
@@ -63,12 +63,12 @@ def _about_the_key(platform: Platform) -> str:
 def safety(channel: models.ChannelView, archive: Archive | None) -> tuple[str, Tone]:
     """How safe a channel's recording is, and the colour of that."""
     if archive is None:
-        return "archive is off", "warn"
+        return "The archive is off", "warn"
     if channel.recording_paused:
-        return "not recorded: the disk is nearly full", "bad"
+        return "Not recorded: the disk is nearly full", "bad"
     if channel.recording is None:
-        return ("not recording", "warn") if channel.state == "live" else ("nothing to record", "idle")
+        return ("Not recording", "warn") if channel.state == "live" else ("Nothing to record", "idle")
     late_s = archive.oldest_unstored_s()
     if late_s > 60:
-        return f"on disk; the store is {span(late_s)} behind", "warn"
-    return "recording, safe", "good"
+        return f"On disk; the store is {span(late_s)} behind", "warn"
+    return "Recording, safe", "good"

@@ -2,7 +2,7 @@
 
 import { $, $$, ask } from "./page.js";
 
-const MINUTES = 10, WIDTH = 600, HEIGHT = 48;
+const LEAST_S = 120, MOST_S = 600, WIDTH = 600, HEIGHT = 48;
 const FIELDS = ["at", "kbps", "fps", "lag_s"];
 const LEAST = { kbps: 500, fps: 10, lag_s: 1 }; // so that little noise does not look like much
 const UNITS = {
@@ -27,12 +27,14 @@ export function add(sample) {
 
 function draw() {
   const newest = samples.length ? samples.at(-1)[0] : 0;
-  samples = samples.filter(([at]) => at > newest - MINUTES * 60);
+  samples = samples.filter(([at]) => at > newest - MOST_S);
+  const window = Math.max(LEAST_S, Math.min(MOST_S, newest - (samples[0]?.[0] ?? newest)));
+  $("[data-oldest]").textContent = `${Math.round(window / 60)} min ago`;
   $("#charts").hidden = samples.length < 2;
-  for (const chart of $$("[data-chart]")) line(chart, chart.dataset.chart, newest);
+  for (const chart of $$("[data-chart]")) line(chart, chart.dataset.chart, newest, window);
 }
 
-function line(chart, field, newest) {
+function line(chart, field, newest, window) {
   const index = FIELDS.indexOf(field);
   const most = Math.max(LEAST[field], ...samples.map((sample) => sample[index]));
   const runs = []; // what is missing between two samples is not drawn
@@ -40,7 +42,7 @@ function line(chart, field, newest) {
   for (const sample of samples) {
     if (sample[0] - before > 7) runs.push([]);
     before = sample[0];
-    const x = WIDTH - ((newest - sample[0]) / (MINUTES * 60)) * WIDTH;
+    const x = WIDTH - ((newest - sample[0]) / window) * WIDTH;
     const y = HEIGHT - 2 - (sample[index] / most) * (HEIGHT - 6);
     runs.at(-1).push(`${x.toFixed(1)} ${y.toFixed(1)}`);
   }

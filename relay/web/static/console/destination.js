@@ -5,6 +5,7 @@ import { say, values } from "./forms.js";
 
 const dialog = $("#destination");
 const form = dialog && $("form", dialog);
+let isOther = false; // another address than the platform's own is wanted
 let edited = null; // the destination that is being changed
 
 const part = (name) => $(`[data-part="${name}"]`, form);
@@ -14,7 +15,7 @@ function fit() {
   const platform = chosen();
   for (const name of ["name", "url", "key"]) part(name).hidden = !platform || (name === "name" && edited !== null);
   $("#destination-save").disabled = !platform;
-  if (!platform) return;
+  if (!platform) { $("#destination-own").hidden = true; return; }
   const { label, url, keyHelp, notes, needsKey, kbps } = platform.dataset;
   const isSame = edited !== null && edited.platform === platform.value;
   const address = form.elements.url, key = form.elements.key;
@@ -25,6 +26,11 @@ function fit() {
   key.required = Boolean(needsKey) && !isSame;
   key.placeholder = isSame ? "as before" : "";
   $("#destination-key-hint").textContent = isSame ? "Leave it empty to keep the one that is set." : needsKey ? `It is here: ${keyHelp}.` : `${keyHelp.charAt(0).toUpperCase()}${keyHelp.slice(1)}.`;
+  const hasOwn = Boolean(url) && !isSame && !isOther;
+  if (hasOwn) address.value = "";
+  part("url").hidden = hasOwn;
+  $("#destination-own").hidden = !hasOwn;
+  $("#destination-own span").textContent = `Sent to ${url}.`;
   const note = [kbps, notes].filter(Boolean).join(" ");
   $("#destination-notes").textContent = note;
   $("#destination-notes").hidden = !note;
@@ -49,6 +55,7 @@ function slate() {
 
 function open(destination) {
   edited = destination;
+  isOther = false;
   form.reset();
   say(form, "");
   delete form.elements.name.dataset.made;
@@ -130,6 +137,7 @@ export function destinations() {
     const button = event.target.closest("[data-destination], [data-edit]");
     if (button) open(button.dataset.edit ? JSON.parse(button.dataset.edit) : null);
   });
+  $("#destination-other").addEventListener("click", () => { isOther = true; fit(); form.elements.url.focus(); });
   $("#platforms").addEventListener("change", fit);
   form.elements["hold.mode"].addEventListener("change", slate);
   form.elements.name.addEventListener("input", () => { delete form.elements.name.dataset.made; });
