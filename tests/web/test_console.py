@@ -70,7 +70,7 @@ async def test_what_people_and_strangers_wrote_is_shown_as_text(app: App, browse
         "/channels/rally",
         "/log",
         f"/recordings?channel={quote(NASTY)}",
-        f"/channels/{quote(NASTY, '')}",
+        f"/channels/{quote(NASTY.replace('/', ''))}",
     ):
         _, page, _ = await browser.ask("GET", path, token="")
         assert "<img src=x" not in page, path
