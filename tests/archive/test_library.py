@@ -40,3 +40,21 @@ async def test_a_relay_that_stops_says_so(house: House, packets: list[Packet]) -
     await house.archive.close()
     with pytest.raises(StoreError, match="stopping"):
         await house.archive.library.read(row.id, "000000.m4s")
+
+
+async def test_a_span_of_media_time_is_in_the_segments_that_touch_it(house: House, packets: list[Packet]) -> None:
+    lease, _ = publish(house.hub, "talk", packets)
+    place = house.archive.place("talk")
+    assert place is not None
+    lease.release(clean=True)
+    row = await house.finished()
+    assert place[:2] == (row.id, row.base_ms)
+    assert place.started_at == row.started_at
+    library = house.archive.library
+    _, segments, _ = await library.parts_of(row.id)
+    assert list(await library.segments_between(row.id, 0, 1_000_000)) == list(segments)
+    edge = segments[1].start_ms
+    assert [item.seq for item in await library.segments_between(row.id, edge - 1, edge)] == [0]
+    assert [item.seq for item in await library.segments_between(row.id, edge - 1, edge + 1)] == [0, 1]
+    assert await library.segments_between(row.id, 10_000_000, 10_000_001) == []
+    assert house.archive.place("talk") is None

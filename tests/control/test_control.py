@@ -174,3 +174,24 @@ async def test_changes_asked_for_at_the_same_time_are_made_one_after_the_other(a
     document = models.Document(channels=[models.NewChannel(name="rally", destinations=[destination("a")])])
     done = await asyncio.gather(*(app.control.apply(document) for _ in range(5)))
     assert sorted(len(item.changes) for item in done) == [0, 0, 0, 0, 1]
+
+
+async def test_who_may_watch_is_kept_applied_and_only_changed_where_it_is_said(tmp_path: Path) -> None:
+    async with running_app(tmp_path, archive={"store": "off"}) as app:
+        assert app.control.channel("demo").viewers == "signed"
+        changed = await app.control.change_channel("demo", models.ChannelChange(viewers="public"))
+        assert (changed.viewers, changed.archive) == ("public", models.ArchiveOptions())
+        await app.control.change_channel("demo", models.ChannelChange(archive=models.ArchiveOptions(priority=3)))
+        assert app.control.channel("demo").viewers == "public"
+        said = models.Document(channels=[models.NewChannel(name="demo", viewers="off"), models.NewChannel(name="two")])
+        assert (await app.control.apply(said)).changes == ["channel demo: viewers are off", "channel two created"]
+        assert (await app.control.apply(said)).changes == []
+        silent = models.Document(channels=[models.NewChannel(name="demo")])
+        assert (await app.control.apply(silent)).changes == []
+        mark = app.control.viewers("demo")
+        assert mark[0] == "off"
+        assert app.control.viewers("none") == ("off", None)
+        await app.control.rotate_key("demo")
+        assert app.control.viewers("demo")[1] is not mark[1]
+    async with running_app(tmp_path, archive={"store": "off"}) as app:
+        assert (app.control.channel("demo").viewers, app.control.channel("demo").archive.priority) == ("off", 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from relay.app import App
 from relay.web.playback import LINK_S, Links
-from tests.support.app import Browser
+from tests.support.app import Browser, browsing, running_app
 from tests.support.clips import H264, make
 from tests.support.publisher import Publisher
 
@@ -49,23 +49,26 @@ async def test_a_recording_plays_from_its_signed_links_alone(app: App, browser: 
     assert (played.returncode, played.stderr) == (0, "")
 
 
-async def test_the_channels_own_address_plays_its_newest_recording(app: App, browser: Browser) -> None:
-    status, error, _ = await browser.ask("GET", "/live/demo/index.m3u8")
-    assert (status, "nothing has been recorded" in error["error"]["message"]) == (404, True)
-    recording = await publish(app, await asyncio.to_thread(make, H264))
-    status, playlist, _ = await browser.ask("GET", "/live/demo/index.m3u8")
-    assert status == 200
-    assert f"/api/v1/recordings/{recording}/" in playlist
-    status, error, _ = await browser.ask("GET", "/live/demo/index.m3u8", token="")
-    assert (status, "?key=READ_KEY" in error["error"]["message"]) == (401, True)
-    view = app.control.channel("demo")
-    for key in ("wrong", view.stream_key, "%ff"):
-        assert (await browser.ask("GET", f"/live/demo/index.m3u8?key={key}", token=""))[0] == 401
-    assert (await browser.ask("GET", f"/api/v1/channels?key={view.read_key}", token=""))[0] == 401
-    address = f"{browser.base}/live/demo/index.m3u8?key={view.read_key}"
-    command = ["ffmpeg", "-v", "error", "-i", address, "-f", "null", "-"]
-    played = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
-    assert (played.returncode, played.stderr) == (0, "")
+async def test_a_channel_that_is_not_live_plays_its_newest_recording(tmp_path: Path) -> None:
+    async with running_app(tmp_path, live={"ended_s": 0}) as app, browsing(app) as browser:
+        status, error, _ = await browser.ask("GET", "/live/demo/index.m3u8")
+        assert (status, "nothing has been recorded" in error["error"]["message"]) == (404, True)
+        recording = await publish(app, await asyncio.to_thread(make, H264))
+        status, playlist, _ = await browser.ask("GET", "/live/demo/index.m3u8")
+        assert status == 200
+        assert f"/api/v1/recordings/{recording}/" in playlist
+        status, error, _ = await browser.ask("GET", "/live/demo/index.m3u8", token="")
+        assert (status, "?key=READ_KEY" in error["error"]["message"]) == (401, True)
+        view = app.control.channel("demo")
+        for key in ("wrong", view.stream_key, "%ff"):
+            assert (await browser.ask("GET", f"/live/demo/index.m3u8?key={key}", token=""))[0] == 401
+        assert (await browser.ask("GET", f"/api/v1/channels?key={view.read_key}", token=""))[0] == 401
+        address = f"{browser.base}/live/demo/index.m3u8?key={view.read_key}"
+        command = ["ffmpeg", "-v", "error", "-i", address, "-f", "null", "-"]
+        played = await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (played.returncode, played.stderr) == (0, "")
 
 
 async def test_names_never_become_paths(browser: Browser) -> None:

@@ -53,7 +53,8 @@ class Access:
         viewers, mark = self._control.viewers(channel)
         if viewers != "signed":
             return "" if viewers == "public" else None
-        query = query.partition("&_HLS_")[0]
+        if "_HLS_" in query:
+            query = "&".join(word for word in query.split("&") if not word.startswith("_HLS_"))
         known = self._known.get((channel, query))
         if known is not None and known[0] is mark and known[1] >= time.time():
             return known[2]

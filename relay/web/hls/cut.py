@@ -150,17 +150,17 @@ def fragment(segment: int, part: int, packets: Sequence[Packet], cut: Cut, init:
 class Segment:
     """Parts from one keyframe to a later one. ``parts`` is empty once it has left memory; ``cuts`` stay.
 
-    A gap is a segment without media. ``first_ms``: DTS of its first video and first audio packet. ``lines``: what a
-    playlist says of it, by rendition, once it is closed.
+    ``breaks``: a discontinuity lies before it. ``first_ms``: DTS of its first video and first audio packet.
+    ``lines``: what a playlist says of it, by rendition, once it is closed.
     """
 
     __slots__ = (
         "audio_size",
+        "breaks",
         "cuts",
         "duration_ms",
         "epoch",
         "first_ms",
-        "is_gap",
         "is_kept",
         "lines",
         "number",
@@ -169,8 +169,9 @@ class Segment:
         "start_ms",
     )
 
-    def __init__(self, number: int, epoch: Epoch, start_ms: int) -> None:
+    def __init__(self, number: int, epoch: Epoch, start_ms: int, *, breaks: bool = False) -> None:
         self.number = number
+        self.breaks = breaks
         self.epoch = epoch
         self.start_ms = start_ms
         self.duration_ms = 0
@@ -179,7 +180,6 @@ class Segment:
         self.parts: list[Part] = []
         self.cuts: tuple[Cut, ...] = ()
         self.first_ms: dict[TrackKind, int] = {}
-        self.is_gap = False
         self.is_kept = True
         self.lines: dict[Rendition, str] = {}
 
@@ -208,7 +208,7 @@ class Segment:
 
     def has(self, rendition: Rendition) -> bool:
         """Whether it has media for ``rendition``; else it is a gap there."""
-        return not self.is_gap and (rendition is Rendition.MAIN or any(cut.audio for cut in self.cuts))
+        return rendition is Rendition.MAIN or any(cut.audio for cut in self.cuts)
 
     def forget(self) -> None:
         """Leave memory: what it was cut from is in the archive."""

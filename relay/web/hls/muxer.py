@@ -25,9 +25,9 @@ STARVED_MS = 500  # sound so far ahead of the picture, and
 STARVED_PACKETS = 20  # so many of it without one in between: it cuts the parts alone
 HOLE_MS = 1000  # less is a frame shown longer
 GAP_MS = 100
-LONGEST_GAP_MS = 300_000  # longer holes are a discontinuity without entries for what is missing
 RETRY_S = 1.0
 PATIENCE_S = 0.5  # how often those who wait are looked after
+LEAST_TARGETS = 4  # target durations that are always in the playlist; three must be (§6.2.2), at any moment
 LEAD_MS = 10_000  # media time of the first packet: what comes late before it is not before 0
 
 
@@ -178,7 +178,11 @@ class Muxer:
         self._tracks = (packet.track, audio) if packet.is_video else (video, packet.track)
 
     def _begin(self, packet: Packet) -> Epoch:
-        """A new epoch, which begins with ``packet``; what is missing before it becomes gaps."""
+        """A new epoch, which begins with ``packet``.
+
+        What is missing before it shows in the dates alone: with entries for it (EXT-X-GAP), players would wait at its
+        beginning, and hls.js for many seconds.
+        """
         start_ms = packet.dts_ms
         if self._base_ms is None:
             self._base_ms = start_ms - LEAD_MS
@@ -186,8 +190,6 @@ class Muxer:
             end_ms = self._end_ms() if self._breaks or self._is_hole(start_ms) else max(start_ms, self._part_ms)
             self._end_segment(end_ms)
             start_ms = max(start_ms, end_ms)
-            if start_ms - end_ms > GAP_MS:
-                self._miss(end_ms, start_ms)
             self.open = None
         self._breaks = False
         place = self._place()
@@ -197,7 +199,7 @@ class Muxer:
             self._wall_s = self._now() - start_ms / 1000
         epoch = self._epoch = Epoch(self._epochs, self._tracks, self._base_ms, self._wall_s, place)
         self._epochs += 1
-        self._open(start_ms)
+        self._open(start_ms, breaks=bool(self.segments))
         self._clock_ms = self._last_ms = packet.dts_ms
         return epoch
 
@@ -208,24 +210,9 @@ class Muxer:
         """Where what is pending ends, when nobody knows what follows."""
         return max(self._clock_ms + round(self._step_ms or 33), self._part_ms)
 
-    def _miss(self, start_ms: int, end_ms: int) -> None:
-        """Entries for missing media, none longer than a segment may be."""
+    def _open(self, start_ms: int, *, breaks: bool = False) -> None:
         assert self._epoch is not None
-        length_ms = end_ms - start_ms
-        if length_ms > LONGEST_GAP_MS:
-            return
-        pieces = math.ceil(length_ms / 1000 / (self.target_s or LONGEST_MS / 1000))
-        for piece in range(pieces):
-            gap = Segment(self._number, self._epoch, start_ms + length_ms * piece // pieces)
-            gap.duration_ms = start_ms + length_ms * (piece + 1) // pieces - gap.start_ms
-            gap.is_gap = True
-            self._number += 1
-            self.segments.append(gap)
-        self.version += 1
-
-    def _open(self, start_ms: int) -> None:
-        assert self._epoch is not None
-        self.open = Segment(self._number, self._epoch, start_ms)
+        self.open = Segment(self._number, self._epoch, start_ms, breaks=breaks)
         self._number += 1
         self._part_ms = start_ms
 
@@ -268,7 +255,7 @@ class Muxer:
         if segment.epoch.place is None:
             segment.epoch.place = self._place()
         self.segments.append(segment)
-        self._forget(segment.end_ms)
+        self._forget()
 
     def _settle(self, first: Segment) -> None:
         """The first segment is whole: how long segments and parts of this stream are is known, and stays so."""
@@ -280,35 +267,33 @@ class Muxer:
 
     # --- forgetting -----------------------------------------------------------------------------------------------
 
-    def _forget(self, end_ms: int) -> None:
-        """Take from the playlist what is older than the window, from memory what the archive has by now."""
-        listed_bytes = 0
-        first: Segment | None = None
-        least_ms = 3000 * self.target_s
+    def _forget(self) -> None:
+        """Take from the playlist what is older than the window, from memory what the archive has by now.
+
+        What has left the playlist can still be loaded for as long as it was in it (§6.2.2).
+        """
+        least_ms = LEAST_TARGETS * 1000 * self.target_s
+        age_ms = listed_bytes = kept_bytes = 0
+        first, gone = self.segments[-1], 0
         for segment in reversed(self.segments):
-            old_ms = end_ms - segment.start_ms
-            held = segment.epoch.place is None and segment.is_kept
-            listed_bytes += segment.size if held else 0
-            is_lost = segment.epoch.place is None and not segment.is_kept
-            fits = old_ms <= self._window_ms and listed_bytes * 3 <= self._memory_bytes * 2 and not is_lost
-            if segment.number < self.first_listed or (not fits and old_ms > least_ms):
-                break
-            first = segment
-        if first is not None and first.number > self.first_listed:
-            self.first_listed, self.first_epoch = first.number, first.epoch.number
-        for segment in self.segments:
-            if not segment.is_kept or segment.is_gap:
-                continue
-            old_ms = end_ms - segment.end_ms
-            stored = segment.epoch.place is not None
-            if old_ms <= least_ms or not (self.kept_bytes > self._memory_bytes or (stored and old_ms > self._keep_ms)):
-                break
-            self.kept_bytes -= segment.size
-            segment.forget()
-        while self.segments[0].end_ms < end_ms - 2 * self._window_ms and self.segments[0].number < self.first_listed:
-            gone = self.segments.popleft()
-            if gone.is_kept:
-                self.kept_bytes -= gone.size
+            in_archive = segment.epoch.place is not None
+            if segment.is_kept:
+                kept_bytes += segment.size
+                is_stale = kept_bytes > self._memory_bytes or (in_archive and age_ms > self._keep_ms)
+                if is_stale and age_ms > least_ms:
+                    segment.forget()
+                    self.kept_bytes -= segment.size
+            if segment.number >= self.first_listed and first.number == segment.number + 1:
+                listed_bytes += 0 if in_archive else segment.size
+                fits = age_ms + segment.duration_ms <= self._window_ms and (in_archive or segment.is_kept)
+                if age_ms < least_ms or (fits and listed_bytes * 3 <= self._memory_bytes * 2):
+                    first = segment
+            age_ms += segment.duration_ms
+            gone += age_ms > 2 * self._window_ms and segment.number < first.number
+        self.first_listed, self.first_epoch = first.number, first.epoch.number - first.breaks
+        for _ in range(gone):
+            segment = self.segments.popleft()
+            self.kept_bytes -= segment.size if segment.is_kept else 0
 
     # --- for those who watch --------------------------------------------------------------------------------------
 
@@ -323,7 +308,7 @@ class Muxer:
 
     @property
     def last_closed(self) -> int:
-        """The number of the last segment that is closed, gaps included."""
+        """The number of the last segment that is closed."""
         return self.segments[-1].number if self.segments else self.first_listed - 1
 
     @property
@@ -336,7 +321,7 @@ class Muxer:
         if self.is_over:
             return True
         last = self.last_closed
-        if part is not None and number == last and part >= len(self.segments[-1].cuts) > 0:
+        if part is not None and number == last and part >= len(self.segments[-1].cuts):
             number, part = number + 1, 0  # there is no such part: the next one is meant
         if number <= last:
             return True

@@ -20,7 +20,7 @@ _SAME = {Rendition.MAIN: Rendition.AUDIO, Rendition.AUDIO: Rendition.MAIN}
 
 def multivariant(muxer: Muxer) -> str:
     """What there is to choose from: everything, and the sound alone where there is a picture beside it."""
-    segments = [segment for segment in muxer.segments if segment.number >= muxer.first_listed and not segment.is_gap]
+    segments = [segment for segment in muxer.segments if segment.number >= muxer.first_listed]
     epoch = segments[-1].epoch if muxer.open is None else muxer.open.epoch
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
     video, audio = epoch.tracks
@@ -58,8 +58,8 @@ def media(muxer: Muxer, rendition: Rendition, *, skip: bool = False) -> str:
     count = len(muxer.segments)
     first = count - (muxer.last_closed - muxer.first_listed + 1)
     listed = list(itertools.islice(muxer.segments, max(0, first), count))
-    end_ms = _end_ms(muxer)
-    skipped = sum(end_ms - segment.end_ms > SKIP_TARGETS * target_s * 1000 for segment in listed) if skip else 0
+    skipped = _older(muxer, listed, SKIP_TARGETS * target_s * 1000) if skip else 0
+    bare = _older(muxer, listed, PARTS_TARGETS * target_s * 1000)
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{VERSION}",
@@ -74,14 +74,13 @@ def media(muxer: Muxer, rendition: Rendition, *, skip: bool = False) -> str:
     if skipped:
         lines.append(f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")
         epoch = listed[skipped - 1].epoch
-    parts_from_ms = end_ms - PARTS_TARGETS * target_s * 1000
-    for segment in listed[skipped:]:
+    for index, segment in enumerate(listed[skipped:], skipped):
         if segment.epoch is not epoch:
-            lines += _epoch_lines(muxer, rendition, segment, epoch)
+            lines += _epoch_lines(muxer, rendition, segment)
             epoch = segment.epoch
         elif segment.number % DATED_EVERY == 0:
             lines.append(_date(segment.epoch, segment.start_ms))
-        if segment.end_ms > parts_from_ms:
+        if index >= bare:
             lines += [_part_line(muxer, rendition, segment, part) for part in segment.parts]
         lines.append(_segment_lines(muxer, rendition, segment))
     if muxer.is_over:
@@ -91,16 +90,20 @@ def media(muxer: Muxer, rendition: Rendition, *, skip: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _end_ms(muxer: Muxer) -> int:
-    """Where the playlist ends, parts included."""
-    if muxer.open is not None and muxer.open.parts:
-        return muxer.open.end_ms
-    return muxer.segments[-1].end_ms
+def _older(muxer: Muxer, listed: Sequence[Segment], than_ms: int) -> int:
+    """How many of the segments in the playlist end further from its end, in media time, than ``than_ms``."""
+    passed_ms = 0 if muxer.open is None else muxer.open.duration_ms
+    for count in range(len(listed), 0, -1):
+        if passed_ms > than_ms:
+            return count
+        passed_ms += listed[count - 1].duration_ms
+    return 0
 
 
-def _epoch_lines(muxer: Muxer, rendition: Rendition, segment: Segment, before: Epoch | None) -> list[str]:
+def _epoch_lines(muxer: Muxer, rendition: Rendition, segment: Segment) -> list[str]:
+    """What stands before the first segment of an epoch, and before the first of a playlist."""
     epoch = segment.epoch
-    lines = [] if before is None else ["#EXT-X-DISCONTINUITY"]
+    lines = ["#EXT-X-DISCONTINUITY"] if segment.breaks else []
     if epoch.has(rendition):
         lines.append(f'#EXT-X-MAP:URI="{muxer.run}/{epoch.number}{rendition.value}.mp4{QUERY}"')
     lines.append(_date(epoch, segment.start_ms))
@@ -133,7 +136,7 @@ def _edge(muxer: Muxer, rendition: Rendition, segment: Segment, before: Epoch | 
     lines: list[str] = []
     if segment.parts:
         if segment.epoch is not before:
-            lines += _epoch_lines(muxer, rendition, segment, before)
+            lines += _epoch_lines(muxer, rendition, segment)
         lines += [_part_line(muxer, rendition, segment, part) for part in segment.parts]
     if muxer.is_flowing and segment.epoch.has(rendition):
         address = f"{muxer.run}/{segment.number}{rendition.value}.{len(segment.parts)}.m4s{QUERY}"
@@ -143,7 +146,7 @@ def _edge(muxer: Muxer, rendition: Rendition, segment: Segment, before: Epoch | 
         last, part = (
             (segment.number, len(segment.parts) - 1)
             if segment.parts
-            else (muxer.last_closed, max(0, len(muxer.segments[-1].cuts) - 1))
+            else (muxer.last_closed, len(muxer.segments[-1].cuts) - 1)
         )
         lines.append(f'#EXT-X-RENDITION-REPORT:URI="{NAMES[other]}{QUERY}",LAST-MSN={last},LAST-PART={part}')
     return lines

@@ -4,6 +4,7 @@
 const POLL_MS = 3000; // how often to look whether the channel is live, while it does not play
 const CALM_MS = 15000; // the same while it plays
 const NEAR_S = 8; // so near the end counts as live
+const LATE_S = 6, CATCH_UP_MS = 8000; // who wants live and is later than this is taken there, at most so often
 const IDLE_MS = 3500;
 const STEP_S = 10;
 const STALL_MS = 4000; // media stopped for so long: tell, and look why
@@ -18,6 +19,8 @@ let soundOnly = false;
 let state = { state: "", codecs: "", has_audio: false };
 let playing = false; // whether a source is attached
 let seeking = false;
+let wantsLive = true; // until somebody goes back
+let caughtUpAt = 0;
 let movedAt = performance.now();
 let lastTime = 0;
 let mended = 0;
@@ -76,6 +79,8 @@ function detach() {
 
 function attach() {
   detach();
+  wantsLive = true;
+  lastTime = 0;
   const codecs = soundOnly ? state.codecs.split(",").pop() : state.codecs;
   if (codecs && !takes(codecs)) {
     const sound = state.codecs.split(",").pop();
@@ -205,6 +210,8 @@ function edge() {
 
 function goLive() {
   if (!playing) return;
+  wantsLive = true;
+  caughtUpAt = performance.now();
   video.currentTime = edge();
   if (video.paused) start();
   tick();
@@ -212,7 +219,9 @@ function goLive() {
 
 function jump(seconds) {
   const [first] = range();
-  video.currentTime = Math.min(edge(), Math.max(first + 0.5, video.currentTime + seconds));
+  const target = Math.max(first + 0.5, video.currentTime + seconds);
+  wantsLive = target >= edge();
+  video.currentTime = Math.min(edge(), target);
   tick();
 }
 
@@ -220,14 +229,16 @@ function tick() {
   const [first, last] = range();
   const length = last - first;
   const behind = Math.max(0, last - video.currentTime);
+  const isLate = wantsLive && playing && !video.paused && lastTime > 0 && last - video.currentTime > LATE_S;
+  if (isLate && hls && state.state === "live" && performance.now() - caughtUpAt > CATCH_UP_MS) goLive();
   const canSeek = playing && length > 15;
   seek.disabled = !canSeek;
   if (canSeek && !seeking) {
     seek.min = String(-Math.floor(length));
-    seek.value = String(-behind);
+    seek.value = String(behind < NEAR_S && wantsLive ? 0 : -behind);
   }
   const value = Number(seek.value), least = Number(seek.min);
-  seek.style.setProperty("--at", canSeek ? `${100 * (1 - value / least)}%` : "100%");
+  seek.style.setProperty("--at", canSeek ? `${100 * (1 - value / least)}%` : playing ? "100%" : "0%");
   const shown = seeking ? -value : behind;
   const isLive = playing && shown < NEAR_S;
   at("position").textContent = !playing ? "" : isLive ? "live" : `−${clock(shown)}`;
@@ -292,7 +303,8 @@ seek.onchange = () => {
   seeking = false;
   const [first, last] = range();
   const target = last + Number(seek.value);
-  video.currentTime = -Number(seek.value) < NEAR_S ? edge() : Math.max(first + 0.5, target);
+  wantsLive = -Number(seek.value) < NEAR_S;
+  video.currentTime = wantsLive ? edge() : Math.max(first + 0.5, target);
   if (video.paused) start();
   tick();
 };
