@@ -24,3 +24,4 @@ if (page?.dataset.page === "channel") {
   begin(name).catch(() => {}); // the pulse goes on without the past
   pulse.channel(name, { onState: play, onSample: add });
 }
+document.body.dataset.ready = "yes";

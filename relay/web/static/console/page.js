@@ -127,15 +127,19 @@ export function size(bytes) {
   return `${bytes} B`;
 }
 
-/** Takes the elements with these ids from a fresh copy of this page, as the server makes it now. */
+/** Takes the elements with these ids from a fresh copy of this page, as the server makes it now. The focus stays. */
 export async function refresh(...ids) {
   const response = await fetch(location.href);
   if (response.redirected || !response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const id of ids) {
     const before = document.getElementById(id), after = fresh.getElementById(id);
-    if (!before || !after || before.contains(document.activeElement)) continue;
-    before.replaceWith(document.adoptNode(after));
+    if (!before || !after) continue;
     localTimes(after);
+    const focused = before.contains(document.activeElement) ? focusable(before).indexOf(document.activeElement) : -1;
+    before.replaceWith(document.adoptNode(after));
+    if (focused >= 0) (focusable(after)[focused] ?? focusable(after).at(-1))?.focus({ preventScroll: true });
   }
 }
+
+const focusable = (within) => $$("a[href], button:not(:disabled), [tabindex='0']", within);
