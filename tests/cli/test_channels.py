@@ -42,6 +42,24 @@ async def test_channels_and_destinations_by_command(tmp_path: Path) -> None:
         assert len(err.splitlines()) == 1
 
 
+async def test_who_may_watch_and_a_link_for_them(tmp_path: Path) -> None:
+    async with running_app(tmp_path) as app:
+        port = app.web.port
+        code, out, _ = await relay("channel", "show", "demo", data=tmp_path, port=port)
+        assert "     viewers  signed: with a link or the read key" in out
+        assert f"/watch/demo?key={app.control.channel('demo').read_key}" in out
+        code, out, _ = await relay("channel", "link", "demo", "--hours", "2", "--json", data=tmp_path, port=port)
+        assert (code, "/watch/demo?expires=" in json.loads(out)["watch_url"]) == (0, True)
+        code, out, _ = await relay("channel", "viewers", "demo", "public", data=tmp_path, port=port)
+        assert (code, app.control.channel("demo").viewers) == (0, "public")
+        assert "key=" not in out
+        await relay("channel", "viewers", "demo", "off", data=tmp_path, port=port)
+        code, out, err = await relay("channel", "link", "demo", data=tmp_path, port=port)
+        assert (code, out, len(err.splitlines())) == (1, "", 1)
+        assert "relay channel viewers demo signed" in err
+        assert (await relay("channel", "viewers", "demo", "some", data=tmp_path, port=port))[0] != 0
+
+
 async def test_names_that_cannot_be_are_told_in_one_line(tmp_path: Path) -> None:
     async with running_app(tmp_path) as app:
         for words in (("show", "a b"), ("show", "é"), ("show", "../x"), ("remove", "x?y"), ("add", "UPPER")):

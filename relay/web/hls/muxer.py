@@ -20,6 +20,7 @@ log = structlog.get_logger("relay.web.hls")
 SEGMENT_MS = 1900  # a segment ends at the first keyframe after so much of it: with one every 2 s, there
 LONGEST_MS = 6000  # and without any, here
 PART_MS = 400
+STEPS = 12
 PART_SLACK = 1.1  # how much longer than usual a part may be: frames do not come on the millisecond
 STARVED_MS = 500  # sound so far ahead of the picture, and
 STARVED_PACKETS = 20  # so many of it without one in between: it cuts the parts alone
@@ -76,9 +77,11 @@ class Muxer:
         self._tracks: Tracks = (None, None)
         self._pending: list[Packet] = []
         self._part_ms = 0  # where the part being cut begins
-        self._clock_ms = 0  # DTS of the last packet of the track that cuts
+        self._clock_ms = 0  # DTS of the last packet of the track that cuts, and which one that is
+        self._clock_is_video = False
         self._last_ms = 0  # of any track
-        self._step_ms = 0.0
+        self._step_ms = 0.0  # from frame to frame: the mean of the last few, but for those out of the way
+        self._steps: deque[int] = deque(maxlen=STEPS)
         self._alone = 0  # packets of sound since the last picture
         self._starved = False
         self._breaks = False
@@ -149,9 +152,11 @@ class Muxer:
                 epoch = self._begin(packet)
             elif self._pending and dts_ms > self._part_ms:
                 self._cut(packet, dts_ms)
-            if 0 < step_ms <= HOLE_MS:
-                self._step_ms += (step_ms - self._step_ms) * (0.1 if self._step_ms else 1)
-            self._clock_ms = dts_ms
+            if 0 < step_ms <= HOLE_MS and is_video == self._clock_is_video:
+                self._steps.append(step_ms)
+                middle = sorted(self._steps)[len(self._steps) // 4 : -(len(self._steps) // 4) or None]
+                self._step_ms = sum(middle) / len(middle)
+            self._clock_ms, self._clock_is_video = dts_ms, is_video
         if dts_ms > self._last_ms:
             self._last_ms = dts_ms
         epoch.sample(packet)
@@ -201,6 +206,7 @@ class Muxer:
         self._epochs += 1
         self._open(start_ms, breaks=bool(self.segments))
         self._clock_ms = self._last_ms = packet.dts_ms
+        self._clock_is_video = packet.is_video
         return epoch
 
     def _is_hole(self, start_ms: int) -> bool:
@@ -228,9 +234,13 @@ class Muxer:
             self._open(dts_ms)
         else:
             length_ms = dts_ms - self._part_ms
-            usual_ms = max(1, math.floor(PART_MS / step_ms + 0.05)) * step_ms if step_ms else PART_MS
-            if length_ms >= usual_ms - step_ms / 2:
+            if length_ms >= self._usual_ms() - step_ms / 2:
                 self._end_part(dts_ms)
+
+    def _usual_ms(self) -> float:
+        """How long a part is: as many frames as fit into PART_MS."""
+        step_ms = self._step_ms
+        return max(1, math.floor(PART_MS / step_ms + 0.05)) * step_ms if step_ms else PART_MS
 
     def _end_part(self, end_ms: int) -> None:
         assert self.open is not None
@@ -260,9 +270,8 @@ class Muxer:
     def _settle(self, first: Segment) -> None:
         """The first segment is whole: how long segments and parts of this stream are is known, and stays so."""
         self.target_s = max(3, math.floor(first.duration_ms / 1000 + 0.5) + 1)
-        longest_ms = max((part.duration_ms for part in first.parts[:-1]), default=PART_MS)
-        usual_ms = max(longest_ms, round(self._step_ms), 200)
-        self.part_target_ms = math.ceil(usual_ms * PART_SLACK / 10) * 10
+        longest_ms = max((part.duration_ms for part in first.parts), default=0)
+        self.part_target_ms = math.ceil(max(longest_ms, self._usual_ms() * PART_SLACK) / 10) * 10
         self.first_listed, self.first_epoch = first.number, first.epoch.number
 
     # --- forgetting -----------------------------------------------------------------------------------------------
