@@ -65,7 +65,9 @@ class Console:
         if me is None:
             return see("/sign-in")
         recordings = await self._control.recordings.list(limit=5)
-        return self._page("home.html", me, at="channels", channels=self._pulse.glances(), recordings=recordings)
+        return self._page(
+            "home.html", me, at="channels", channels=self._pulse.glances(fresh=True), recordings=recordings
+        )
 
     async def channel(self, request: web.Request) -> web.Response:
         me = self._sessions.visitor(request)
@@ -119,7 +121,8 @@ class Console:
 
     async def watch(self, request: web.Request) -> web.Response:
         """The page of the recording that the request names (Player registers it): links of old."""
-        return see(f"/recordings/{request.match_info['name']}")
+        signed_in = self._sessions.visitor(request) is not None
+        return see(f"/recordings/{request.match_info['name']}" if signed_in else "/sign-in")
 
     async def log(self, request: web.Request) -> web.Response:
         me = self._sessions.visitor(request)

@@ -27,7 +27,7 @@ def channel_glance(channel: models.ChannelView, archive: Archive | None, sample:
         "state_tone": tone,
         "bitrate": rate(channel.health.kbps_10s if sample is None else sample.kbps) if is_on else "–",
         "since": _since(channel),
-        "up": f"{up} of {enabled}" if enabled else "None",
+        "up": "None" if not enabled else f"{up} of {enabled} up" if is_on else f"{enabled} ready",
         "up_tone": _up_tone(is_on, up, enabled),
         "archive": safe,
         "archive_tone": safe_tone,
@@ -42,6 +42,7 @@ def channel_detail(channel: models.ChannelView, archive: Archive | None, sample:
     health = channel.health
     return {
         **channel_glance(channel, archive, sample),
+        "media": _media(channel.tracks) or "–",
         "publisher": _publisher(channel),
         "quality": {"unknown": "–"}.get(health.quality, health.quality) if is_on else "–",
         "quality_tone": {"good": "good", "fair": "warn", "poor": "bad"}.get(health.quality, "idle")
@@ -144,4 +145,4 @@ def _media(tracks: list[models.TrackView]) -> str:
             words.append(f"{codec} {track.width}×{track.height}")
         else:
             words.append(f"{codec} {track.sample_rate / 1000:g} kHz")
-    return ", ".join(words) or "–"
+    return ", ".join(words)

@@ -23,6 +23,7 @@ QUIET_S = 15.0  # something is said at least this often, so that a page knows th
 EVENTS = 200  # that a page begins with
 LISTENERS = 200
 STALL_S = 20.0
+RETRY_MS = 1000  # after which a page that lost us asks again
 
 
 class Pulse:
@@ -78,9 +79,9 @@ class Pulse:
 
     # --- what there is --------------------------------------------------------------------------------------------
 
-    def glances(self) -> dict[str, dict[str, Any]]:
-        """Every channel in short; made at most once a second, however many look."""
-        if time.monotonic() - self._looked >= EVERY_S * 0.9:
+    def glances(self, *, fresh: bool = False) -> dict[str, dict[str, Any]]:
+        """Every channel in short; unless ``fresh``, made at most once a second, however many look."""
+        if fresh or time.monotonic() - self._looked >= EVERY_S * 0.9:
             self._looked = time.monotonic()
             self._all = {
                 view.name: channel_glance(view, self._archive, self._history.last(view.name))
@@ -146,6 +147,7 @@ class Pulse:
     ) -> None:
         told: dict[str, Any] = {}
         quiet_since = time.monotonic()
+        await self._write(response, f"retry: {RETRY_MS}\n\n")
         caller = request[CALLER]
         has_session = self._visitor(request) is not None
         while True:

@@ -238,8 +238,7 @@ async def another_site(host: str, body: str) -> AsyncIterator[str]:
         yield f"http://{host}:{server.sockets[0].getsockname()[1]}/"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_another_sites_page_changes_nothing(relay: Relay, visitor: Visitor, host: str) -> None:
+async def test_another_sites_page_changes_nothing(relay: Relay, visitor: Visitor) -> None:
     """Neither one of the same host, to which the browser sends the cookie along, nor a stranger's."""
     page = visitor.page
     await visitor.sign_in()
@@ -248,14 +247,15 @@ async def test_another_sites_page_changes_nothing(relay: Relay, visitor: Visitor
     address = f"{visitor.base}/api/v1/channels/demo/rotate-key"
     attack = (
         f"<form method=post action='{address}'></form><script>"
-        f"const go = () => fetch('{address}', {{method: 'POST', credentials: 'include', mode: 'no-cors'}});"
-        "go().then(() => { window.tried = 'yes'; }, () => { window.tried = 'yes'; });</script>"
+        f"fetch('{address}', {{method: 'POST', credentials: 'include', mode: 'no-cors'}})"
+        ".finally(() => { window.tried = 'yes'; });</script>"
     )
-    async with another_site(host, attack) as elsewhere:
-        await page.open(elsewhere)
-        await page.until("window.tried === 'yes'")
-        await page.ask("document.querySelector('form').submit()")
-        await page.until("document.body.innerText.includes('unauthorized')")
+    for host in ("127.0.0.1", "localhost"):
+        async with another_site(host, attack) as elsewhere:
+            await page.open(elsewhere)
+            await page.until("window.tried === 'yes'")
+            await page.ask("document.querySelector('form').submit()")
+            await page.until("document.body.innerText.includes('unauthorized')")
     assert await relay.channel("demo") == before
     await visitor.go("/")
     await visitor.reads("demo")  # still signed in: it was the site that was refused

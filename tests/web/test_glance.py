@@ -8,7 +8,7 @@ from relay.control.models import DestinationView, FindingView, HoldOptions, Publ
 from relay.web.glance import channel_detail, channel_glance, destination_glance, sentence, warnings
 
 PUBLISHER = PublisherView(
-    protocol="rtmp", address="192.0.2.7", encoder="Larix", encrypted=True, connected_at=time.time() - 600,
+    protocol="rtmp", address="192.0.2.7", encoder="Larix", encrypted=True, connected_at=0.0,
     bytes_received=0, rtt_s=None, out_of_order=0,
 )  # fmt: skip
 TRACKS = [
@@ -39,15 +39,16 @@ def test_a_live_channel(app: App) -> None:
     destinations = [destination("a", "live"), destination("b", "retrying", "x"), destination("c", "disabled")]
     view = app.control.channel("demo").model_copy(
         update={
-            "state": "live", "publisher": PUBLISHER, "tracks": TRACKS, "recording": "r", "destinations": destinations,
+            "state": "live", "publisher": PUBLISHER.model_copy(update={"connected_at": time.time() - 600}), "tracks": TRACKS, "recording": "r", "destinations": destinations,
             "held_s": 12.0,
         }
     )  # fmt: skip
     sample = Sample(1.0, 2400, 29.97, 0.3)
+    assert channel_glance(view.model_copy(update={"state": "offline"}), app.archive, None)["up"] == "2 ready"
     shown = channel_detail(view, app.archive, sample)
     assert (shown["state"], shown["state_tone"], shown["since"]) == ("live", "good", "for 10 min")
     assert (shown["bitrate"], shown["fps"], shown["sample"]) == ("2.4 Mbit/s", "30", list(sample))
-    assert (shown["up"], shown["up_tone"]) == ("1 of 2", "warn")
+    assert (shown["up"], shown["up_tone"]) == ("1 of 2 up", "warn")
     assert shown["trouble"] == "b does not take the stream"
     assert shown["publisher"] == "Larix at 192.0.2.7, RTMP encrypted"
     assert shown["media"] == "H.264 1280×720, AAC 44.1 kHz"
