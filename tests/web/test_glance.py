@@ -36,10 +36,11 @@ def test_a_channel_nobody_publishes_to(app: App) -> None:
 
 
 def test_a_live_channel(app: App) -> None:
+    publisher = PUBLISHER.model_copy(update={"connected_at": time.time() - 600})
     destinations = [destination("a", "live"), destination("b", "retrying", "x"), destination("c", "disabled")]
     view = app.control.channel("demo").model_copy(
         update={
-            "state": "live", "publisher": PUBLISHER.model_copy(update={"connected_at": time.time() - 600}), "tracks": TRACKS, "recording": "r", "destinations": destinations,
+            "state": "live", "publisher": publisher, "tracks": TRACKS, "recording": "r", "destinations": destinations,
             "held_s": 12.0,
         }
     )  # fmt: skip

@@ -2,8 +2,8 @@
 
 import { $, $$, fill, localTimes, merge, moment, refresh } from "./page.js";
 
-const SILENT_MS = 8000; // no first word within this: something on the way keeps events to itself
-const POLL_MS = 5000;
+const SILENT_MS = 6000; // no first word within this: something on the way keeps events to itself
+const POLL_MS = 4000;
 const LOG_KEPT = 500;
 
 /** Calls `told(state, difference)` whenever something is new. */
@@ -33,27 +33,31 @@ export function listen(query, told, polled) {
     note.textContent = "";
     document.body.classList.remove("stale");
   };
-  const lost = async () => {
+  const complain = () => {
     note.textContent = "No answer from the relay. Trying again…";
     document.body.classList.add("stale");
+  };
+  const lost = async () => {
+    if (polling === undefined) complain();
     if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
     source.close();
     clearTimeout(silent);
     try {
       const response = await fetch("/api/v1/events?after=999999999999");
       if (response.status === 401) { location.assign("/sign-in"); return; }
+      if (response.ok) poll(); // it answers, only not with events
     } catch { /* still away */ }
-    setTimeout(begin, 2000);
+    setTimeout(begin, polling === undefined ? 2000 : 15_000);
   };
   const poll = () => {
+    clearTimeout(silent);
     polling ??= setInterval(async () => {
       try {
         await polled();
         note.textContent = "";
         document.body.classList.remove("stale");
       } catch {
-        note.textContent = "No answer from the relay. Trying again…";
-        document.body.classList.add("stale");
+        complain();
       }
     }, POLL_MS);
   };
