@@ -11,6 +11,7 @@ from relay.web.pages import size
 
 KEPT = 500  # of each channel, and of what belongs to none
 CHANNELS = 1000
+MOST = 20_000  # in all, some ten megabytes: beyond it, whoever said most loses its oldest
 VALUE_CHARS = 300
 _APART = frozenset({"event", "level", "timestamp", "channel", "exc_info", "stack_info", "recording"})
 _ALONE = frozenset({"reason", "error", "address", "destination", "words"})  # plain without their names
@@ -45,6 +46,7 @@ class EventLog:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._kept: dict[str, deque[Event]] = {}
+        self._count = 0
         self.newest = 0
 
     def __call__(self, _: WrappedLogger, __: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -58,6 +60,11 @@ class EventLog:
         details = tuple(
             (name, _text(value)) for name, value in said.items() if name not in _APART and value not in (None, "")
         )
+        if len(kept) < KEPT:
+            self._count += 1
+        if self._count > MOST:
+            self._count -= 1
+            max(tuple(self._kept.values()), key=len).popleft()
         number = next(self._numbers)
         kept.append(
             Event(
@@ -78,10 +85,6 @@ class EventLog:
         else:
             found = sorted(event for kept in tuple(self._kept.values()) for event in tuple(kept))
         return [event for event in found if event.number > number][-most:]
-
-    def forget(self, channel: str) -> None:
-        """There is no such channel any more."""
-        self._kept.pop(channel, None)
 
 
 def _told(name: str, value: str) -> str:

@@ -51,7 +51,7 @@ def channel_detail(channel: models.ChannelView, archive: Archive | None, sample:
         "lag": f"{health.lag_s:.1f} s" if is_on and health.quality != "unknown" else "–",
         "fps": f"{sample.fps:.0f}" if is_on and sample is not None else "–",
         "suggested": rate(health.suggested_kbps) if is_on and health.suggested_kbps else "–",
-        "held": f"held for {span(channel.held_s)} so far" if channel.held_s >= 1 else "",
+        "held": f"held for {span(channel.held_s)} so far" if is_on and channel.held_s >= 1 else "",
         "warnings": warnings(channel),
         "viewers": _VIEWERS[channel.viewers],
         "recording": channel.recording or "",

@@ -3,5 +3,5 @@
 A file has ``async def run(processes, folder)``, which gives rows of (what, figure, aim).
 """
 
-MEASURES: tuple[str, ...] = ("hold",)
+MEASURES: tuple[str, ...] = ("hold", "viewers")
 """Names of the files here that are measures."""

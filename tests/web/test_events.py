@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import structlog
 
 from relay.config import LogSettings
@@ -23,8 +24,6 @@ def test_kept_by_channel_and_all_together_in_order() -> None:
     assert [event.words for event in events.since(2)] == ["stopped"]
     assert events.since(3) == []
     assert events.since(0, "c") == []
-    events.forget("a")
-    assert events.since(0, "a") == []
 
 
 def test_what_is_said_goes_on_as_it_was() -> None:
@@ -43,6 +42,17 @@ def test_only_the_newest_are_kept_and_names_without_end_do_not_grow_it() -> None
     for number in range(CHANNELS + 50):
         say(events, "hello", channel=f"c{number}")
     assert len(events._kept) <= CHANNELS + 1
+
+
+def test_many_channels_together_have_a_bound_and_the_loudest_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.web.events.MOST", 100)
+    events = EventLog()
+    say(events, "once", channel="quiet")
+    for number in range(300):
+        say(events, f"line {number}", channel=f"loud{number % 2}")
+    assert len(events.since(0)) == 100
+    assert [event.words for event in events.since(0, "quiet")] == ["once"]
+    assert events.since(0)[-1].words == "line 299"
 
 
 def test_details_are_short_lines_that_a_person_reads() -> None:

@@ -11,7 +11,10 @@ from aiohttp import web
 from relay.control import Control
 
 LINK_S = 6 * 3600
-REMEMBERED = 10_000  # queries that were right, of all channels
+REMEMBERED, LONGEST = (
+    2000,
+    300,
+)  # queries that were right, of all channels; none longer than a link with some words more
 _SIGNED = re.compile(r"expires=[0-9]{1,12}&signature=[0-9a-f]{64}")
 _BEARER = "bearer "
 
@@ -63,7 +66,8 @@ class Access:
             return None
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._known[channel, query] = (mark, *found)
+        if len(query) <= LONGEST:
+            self._known[channel, query] = (mark, *found)
         return found[1]
 
     def _judge(self, channel: str, query: str) -> tuple[float, str] | None:

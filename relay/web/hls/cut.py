@@ -1,9 +1,10 @@
 """What live playback consists of: epochs, segments and parts, whose bytes are made when somebody first asks."""
 
 import asyncio
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from relay.archive.library import Place
 from relay.archive.packager import InitSegment, init_segment, media_segment
@@ -94,8 +95,7 @@ class Epoch:
         return made
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """Which packets a part has, as counts, and where its clock's track ends: enough to make it again."""
 
     video: int
@@ -155,9 +155,9 @@ class Segment:
     """
 
     __slots__ = (
+        "_packed",
         "audio_size",
         "breaks",
-        "cuts",
         "duration_ms",
         "epoch",
         "first_ms",
@@ -178,7 +178,7 @@ class Segment:
         self.size = 0
         self.audio_size = 0
         self.parts: list[Part] = []
-        self.cuts: tuple[Cut, ...] = ()
+        self._packed = array("q")  # of cuts; thousands of segments are remembered
         self.first_ms: dict[TrackKind, int] = {}
         self.is_kept = True
         self.lines: dict[Rendition, str] = {}
@@ -202,9 +202,13 @@ class Segment:
         self.audio_size += sum(len(packet.data) for packet in packets if not packet.is_video)
         return part
 
-    def close(self) -> None:
-        """Nothing is added any more."""
-        self.cuts = tuple(part.cut for part in self.parts)
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """How it is cut into parts."""
+        if self.is_kept:
+            return tuple([part.cut for part in self.parts])
+        numbers = iter(self._packed)
+        return tuple([Cut(*numbers_of_one) for numbers_of_one in zip(numbers, numbers, numbers, strict=True)])
 
     def has(self, rendition: Rendition) -> bool:
         """Whether it has media for ``rendition``; else it is a gap there."""
@@ -212,6 +216,7 @@ class Segment:
 
     def forget(self) -> None:
         """Leave memory: what it was cut from is in the archive."""
+        self._packed = array("q", [number for part in self.parts for number in part.cut])
         self.is_kept = False
         self.parts = []
 

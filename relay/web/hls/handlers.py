@@ -7,14 +7,16 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aiohttp import web
 
+from relay.archive.packager import InitSegment
 from relay.control import models
 from relay.control.users import Role
-from relay.errors import NotFoundError
+from relay.errors import MediaError, NotFoundError
 from relay.web.hls.access import Access
-from relay.web.hls.cut import Rendition, Segment, codecs
+from relay.web.hls.cut import Epoch, Rendition, Segment, codecs
 from relay.web.hls.live import LiveChannels
 from relay.web.hls.muxer import Muxer
 from relay.web.hls.playlists import NAMES, QUERY, media, multivariant
@@ -27,8 +29,10 @@ START_S = 15.0  # how long a playlist may be waited for when a stream begins
 BLOCK_TARGETS = 3  # target durations a request may be kept waiting (draft-pantos-hls-rfc8216bis §6.2.5.2)
 AHEAD = 2  # segments beyond the playlist that may be asked for
 COMPRESS_BYTES = 3000
-RENDERED = 64  # versions and queries of playlists remembered, of all channels
+RENDERED = 256  # playlists remembered, of all channels: by version, and by viewers' queries
 READY_BYTES = 24 * 1024 * 1024  # answers remembered, of all channels
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _RENDITIONS = {name: rendition for rendition, name in NAMES.items()}
 _FILE = re.compile(r"([0-9]{1,12})(a?)(?:\.([0-9]{1,3}))?\.(m4s|mp4)")
 _TYPES = {"m4s": "video/iso.segment", "mp4": "video/mp4"}
@@ -59,6 +63,7 @@ class LivePlayback:
         self._recorded = recorded
         self._ready: OrderedDict[tuple[str, str, str, int], bytes] = OrderedDict()
         self._ready_bytes = 0
+        self._written: OrderedDict[tuple[str, int, str], str] = OrderedDict()
         self._texts: OrderedDict[tuple[str, int, str, str], Text] = OrderedDict()
 
     def routes(self) -> list[Route]:
@@ -156,12 +161,13 @@ class LivePlayback:
     def _text(self, request: web.Request, name: str, muxer: Muxer, kind: str, write: Callable[[], str]) -> Text:
         """What ``write`` makes of the muxer as it is, for this viewer's query: made once for all who ask the same."""
         query = self._access.passed_on(request, name)
-        key = (muxer.run, muxer.version, kind, query)
-        text = self._texts.get(key)
+        key = (muxer.run, muxer.version, kind)
+        text = self._texts.get((*key, query))
         if text is None:
-            text = self._texts[key] = Text.of(write().replace(QUERY, query))
-            if len(self._texts) > RENDERED:
-                self._texts.popitem(last=False)
+            written = self._written.get(key)
+            if written is None:
+                written = _keep(self._written, key, write())
+            text = _keep(self._texts, (*key, query), Text.of(written.replace(QUERY, query)))
         return text
 
     def _answer(self, request: web.Request, name: str, text: Text, control: str) -> web.StreamResponse:
@@ -209,7 +215,7 @@ class LivePlayback:
         if not _has(segment, part, rendition):
             raise NotFoundError("there is no media for that time")
         if segment.is_kept:
-            await segment.epoch.init(rendition)
+            await _init(segment.epoch, rendition)
         return _kept(segment, part, rendition) or await self._live.past.data(name, segment, rendition, part)
 
     @staticmethod
@@ -218,7 +224,7 @@ class LivePlayback:
         epoch = next((segment.epoch for segment in reversed(segments) if segment.epoch.number == number), None)
         if epoch is None or not epoch.has(rendition):
             raise NotFoundError("there is no such init segment")
-        return (await epoch.init(rendition)).data
+        return (await _init(epoch, rendition)).data
 
     def _send(
         self, request: web.Request, name: str, body: bytes, kind: str, headers: dict[str, str]
@@ -269,6 +275,22 @@ class LivePlayback:
         )
 
 
+async def _init(epoch: Epoch, rendition: Rendition) -> InitSegment:
+    """The init segment. Raises NotFoundError in words where there can be none."""
+    try:
+        return await epoch.init(rendition)
+    except MediaError as error:
+        raise NotFoundError(f"there is nothing to play: {error}") from error
+
+
+def _keep(found: OrderedDict[Key, Value], key: Key, value: Value) -> Value:
+    """Remember ``value``, and forget the oldest beyond RENDERED."""
+    found[key] = value
+    if len(found) > RENDERED:
+        found.popitem(last=False)
+    return value
+
+
 def _kept(segment: Segment, part: int | None, rendition: Rendition) -> bytes:
     """What is in memory of that segment or part; nothing where it has left it."""
     if not segment.is_kept:
@@ -282,7 +304,7 @@ def _has(segment: Segment, part: int | None, rendition: Rendition) -> bool:
     """Whether there is media in that segment or part of it."""
     if part is None:
         return segment.has(rendition)
-    cuts = segment.cuts or tuple(own.cut for own in segment.parts)
+    cuts = segment.cuts
     return part < len(cuts) and (rendition is Rendition.MAIN or cuts[part].audio > 0)
 
 

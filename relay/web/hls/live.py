@@ -81,7 +81,7 @@ class LiveChannels:
             lambda: None if archive is None else archive.place(name),
             window_s=live.dvr_s,
             # By then the archive has cut and packaged its own segment of it.
-            keep_s=2 * self._settings.archive.segment_s + 8,
+            keep_s=self._settings.archive.segment_s + 8,
             memory_bytes=live.memory_bytes,
         )
         muxers = self._muxers.setdefault(name, [])

@@ -59,7 +59,6 @@ class Muxer:
         self.target_s = 0  # 0: not known yet, and there is no playlist
         self.part_target_ms = 0
         self.is_over = False
-        self.over_at = 0.0  # monotonic seconds
         self.version = 0
         self.kept_bytes = 0
         self._place = place
@@ -129,7 +128,6 @@ class Muxer:
             self._end_segment(self._end_ms())
             self.open = None
         self.is_over = True
-        self.over_at = time.monotonic()
         self.version += 1
         self._wake()
 
@@ -259,7 +257,6 @@ class Muxer:
         if not segment.parts:
             self._number = segment.number  # it was never told of
             return
-        segment.close()
         if not self.target_s:
             self._settle(segment)
         if segment.epoch.place is None:

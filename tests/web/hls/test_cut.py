@@ -27,7 +27,6 @@ async def test_a_segment_is_its_parts_and_they_hold_each_packet_at_its_time() ->
     for number in range(5):
         own = packets[number * step : (number + 1) * step]
         segment.add(own, own[0].dts_ms, own[-1].dts_ms + 33)
-    segment.close()
     init = await epoch.init(Rendition.MAIN)
     whole = segment.data(Rendition.MAIN)
     assert whole == b"".join(part.data(Rendition.MAIN, 7, epoch) for part in segment.parts)

@@ -11,6 +11,7 @@ import pytest
 
 from relay.app import App
 from relay.control.models import ChannelChange
+from relay.errors import MediaError
 from relay.protocol import mp4
 from relay.web.hls.muxer import Muxer
 from tests.support.app import Browser, browsing, running_app
@@ -213,3 +214,17 @@ async def test_viewers_are_counted(app: App, browser: Browser) -> None:
         sent = next(line for line in text.splitlines() if line.startswith("relay_viewer_bytes_total"))
         assert float(sent.split()[-1]) > muxer.segments[0].size
         assert f"relay_viewer_kept_bytes {float(muxer.kept_bytes)}" in text
+
+
+async def test_what_cannot_be_packaged_is_said_in_words(
+    app: App, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise MediaError("vp8 cannot be packaged as MP4")
+
+    monkeypatch.setattr("relay.web.hls.cut.init_segment", refuse)
+    async with live(app) as (_, muxer):
+        for name in (f"{muxer.first_epoch}.mp4", f"{muxer.segments[0].number}.m4s"):
+            status, body, _ = await browser.ask("GET", f"/live/demo/{muxer.run}/{name}")
+            assert (status, body["error"]["code"]) == (404, "not_found")
+            assert "vp8 cannot be packaged" in body["error"]["message"]

@@ -22,6 +22,12 @@ if (page?.dataset.page === "channel") {
   secrets(name);
   destinations();
   begin(name).catch(() => {}); // the pulse goes on without the past
-  pulse.channel(name, { onState: play, onSample: add });
+  pulse.channel(name, {
+    onState: (state) => {
+      play(state);
+      $("[data-newest]").textContent = state === "offline" ? "the end" : "now";
+    },
+    onSample: add,
+  });
 }
 document.body.dataset.ready = "yes";
