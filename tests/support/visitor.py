@@ -11,7 +11,7 @@ from tests.support.relay import Relay
 
 AXE = Path(__file__).parent.parent / "data" / "axe" / "axe.min.js"
 _KEYS = {"Enter": ("\r", 13), "Escape": ("", 27), "Tab": ("", 9), " ": (" ", 32)}
-DESKTOP, PHONE = (1280, 800, False), (390, 844, True)
+DESKTOP, PHONE = (1280, 800, False), (380, 844, True)
 
 
 class Visitor:
