@@ -14,6 +14,7 @@ from relay.archive import Archive
 from relay.config import Settings, split_address
 from relay.control import Control
 from relay.control.alerts import Alerts
+from relay.control.history import History
 from relay.control.models import NewChannel
 from relay.database import Database
 from relay.database.crypto import make_once
@@ -33,6 +34,7 @@ from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
 from relay.outbound.dial import shared_tls
 from relay.secret import Secret, new_key
+from relay.web.events import EventLog
 from relay.web.hls.live import LiveChannels
 from relay.web.server import WebServer
 
@@ -45,7 +47,8 @@ _MALLOPT = ((-8, 2), (-3, 128 * 1024), (-1, 128 * 1024))  # M_ARENA_MAX, M_MMAP_
 class App:
     """One running relay. ``start`` opens the doors last, ``close`` shuts them first."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, events: EventLog | None = None) -> None:
+        """``events``: what the log goes by, for the console."""
         self.settings = settings
         loop = asyncio.get_running_loop()
         self.database = Database(settings)
@@ -113,6 +116,8 @@ class App:
             self.control,
             self.archive,
             self.live,
+            EventLog() if events is None else events,
+            History(self.hub),
             token=self.token,
             sign=self.database.cipher.sign,
             metrics=lambda: render(collector),
@@ -238,14 +243,14 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-async def serve(settings: Settings, say: Callable[[str], None], *, show_keys: bool) -> None:
+async def serve(settings: Settings, say: Callable[[str], None], events: EventLog, *, show_keys: bool) -> None:
     """Run until SIGTERM or SIGINT. Raises ConfigError when it cannot start, ConflictError when another relay runs."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     with owned(settings.data_dir):
-        app = App(settings)
+        app = App(settings, events)
         try:
             await app.start()
             say(app.banner(show_keys=show_keys))
@@ -267,5 +272,6 @@ def give_memory_back() -> bool:
 def run(settings: Settings, say: Callable[[str], None], *, show_keys: bool = False) -> None:
     """The whole life of a relay process. ``say`` shows the operator the first lines."""
     give_memory_back()
-    setup_logs(settings.log)
-    uvloop.run(serve(settings, say, show_keys=show_keys))
+    events = EventLog()
+    setup_logs(settings.log, events)
+    uvloop.run(serve(settings, say, events, show_keys=show_keys))

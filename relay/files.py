@@ -22,10 +22,10 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file: a temporary one, fsync, then its name. Raises OSError."""
+def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a whole file: a temporary one, fsync, then its name. ``mode``: less the umask. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

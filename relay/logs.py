@@ -8,8 +8,11 @@ import structlog
 from relay.config import LogSettings
 
 
-def setup_logs(settings: LogSettings) -> None:
-    """Configure structlog and the standard library for the whole process. Call once, before anything logs."""
+def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> None:
+    """Configure structlog and the standard library for the whole process. Call once, before anything logs.
+
+    ``listeners`` see each event of the relay's own before it is written.
+    """
     level = getattr(logging, settings.level.upper())
     pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
@@ -23,7 +26,7 @@ def setup_logs(settings: LogSettings) -> None:
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, *renderer],
+        processors=[*shared, *listeners, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,

@@ -7,8 +7,10 @@ from concurrent.futures import Executor
 from typing import NamedTuple, TypeVar
 
 from relay.archive.playlist import file_name, media_playlist
+from relay.archive.signing import PublicKey
 from relay.archive.spool import Spool
 from relay.archive.store import Store
+from relay.archive.verify import Verdict, verify
 from relay.database import GapRow, RecordingRow, RecordingsRepo, SegmentRow
 from relay.errors import StoreError
 
@@ -65,6 +67,10 @@ class Library:
             return work(data)
 
         return await self._in_thread(read)
+
+    def verify(self, row: RecordingRow, expected: PublicKey, progress: Callable[[int, int], None]) -> Verdict:
+        """Check all of ``row`` in the store against its manifest (see ``verify``). Blocking, and for long."""
+        return verify(self._store, f"{row.channel}/{row.id}/", expected, progress)
 
     def _load(self, row: RecordingRow, name: str) -> bytes:
         try:

@@ -15,6 +15,7 @@ from relay.cli.evidence import catalog_app, evidence_key, verify_command
 from relay.cli.recordings import recording_app
 from relay.cli.shared import Chosen, ConfigFile, Json, add, out, plain
 from relay.cli.shares import channel_share, channel_shares, channel_unshare
+from relay.cli.users import user_app
 from relay.cli.webhooks import webhook_app
 from relay.config import load_settings
 from relay.errors import InvalidError, RelayError
@@ -32,6 +33,7 @@ app.add_typer(destination_app, name="destination")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(recording_app, name="recording")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(user_app, name="user")
 app.command("verify")(verify_command)
 app.command("evidence-key")(evidence_key)
 

@@ -28,6 +28,13 @@ class Recordings:
         """Raises NotFoundError."""
         return _view(await self._row(recording))
 
+    async def find(self, recording: str) -> models.RecordingView | None:
+        """It, or None where there is none of that id."""
+        try:
+            return await self.get(recording)
+        except NotFoundError:
+            return None
+
     async def newest(self, channel: str) -> str:
         """The id of the channel's newest. Raises NotFoundError."""
         rows = await self._catalog.newest(channel, limit=1)

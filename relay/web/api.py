@@ -7,8 +7,9 @@ from pydantic import BaseModel, ValidationError
 
 from relay.control import Control, models
 from relay.control.fields import explain
+from relay.control.users import Role
 from relay.errors import InvalidError
-from relay.web.routes import Route, receive
+from relay.web.routes import CALLER, Route, receive
 
 Model = TypeVar("Model", bound=BaseModel)
 BASE = "/api/v1"
@@ -34,6 +35,13 @@ def answer(view: BaseModel, status: int = 200) -> web.Response:
     )
 
 
+def _seen(request: web.Request, view: models.ChannelView) -> models.ChannelView:
+    """``view`` as the caller may see it: viewers see no key."""
+    if request[CALLER].role >= Role.OPERATOR:
+        return view
+    return view.model_copy(update={"stream_key": "", "read_key": "", "hls_publish_url": ""})
+
+
 class Api:
     """Handlers of /api/v1."""
 
@@ -50,6 +58,7 @@ class Api:
                 method="GET",
                 path=channels,
                 handler=self.list_channels,
+                role=Role.VIEWER,
                 summary="Every channel",
                 answer=models.ChannelList,
             ),
@@ -62,7 +71,14 @@ class Api:
                 body=models.NewChannel,
                 answer=view,
             ),
-            Route(method="GET", path=one, handler=self.get_channel, summary="One channel", answer=view),
+            Route(
+                method="GET",
+                path=one,
+                handler=self.get_channel,
+                role=Role.VIEWER,
+                summary="One channel",
+                answer=view,
+            ),
             Route(
                 method="PATCH",
                 path=one,
@@ -83,6 +99,7 @@ class Api:
                 method="GET",
                 path=destinations,
                 handler=self.list_destinations,
+                role=Role.VIEWER,
                 summary="The channel's destinations",
                 answer=models.DestinationList,
             ),
@@ -99,6 +116,7 @@ class Api:
                 method="GET",
                 path=destination,
                 handler=self.get_destination,
+                role=Role.VIEWER,
                 summary="One destination: how it is configured, and how it is doing",
                 answer=place,
             ),
@@ -129,6 +147,7 @@ class Api:
                 method="GET",
                 path=f"{BASE}/recordings",
                 handler=self.list_recordings,
+                role=Role.VIEWER,
                 summary="Recordings, newest first",
                 answer=models.RecordingList,
                 query=("channel",),
@@ -137,6 +156,7 @@ class Api:
                 method="GET",
                 path=f"{BASE}/recordings/{{id}}",
                 handler=self.get_recording,
+                role=Role.VIEWER,
                 summary="One recording",
                 answer=models.RecordingView,
             ),
@@ -151,6 +171,7 @@ class Api:
                 method="GET",
                 path=f"{BASE}/recordings/{{id}}/gaps",
                 handler=self.list_gaps,
+                role=Role.VIEWER,
                 summary="What is missing from the recording, where, and why",
                 answer=models.GapList,
             ),
@@ -158,19 +179,20 @@ class Api:
                 method="GET",
                 path=f"{BASE}/recordings/{{id}}/thumbnails",
                 handler=self.list_thumbnails,
+                role=Role.VIEWER,
                 summary="Pictures of the recording, about one a minute",
                 answer=models.ThumbnailList,
             ),
         ]
 
     async def list_channels(self, request: web.Request) -> web.Response:
-        return answer(models.ChannelList(channels=self._control.channels()))
+        return answer(models.ChannelList(channels=[_seen(request, view) for view in self._control.channels()]))
 
     async def create_channel(self, request: web.Request) -> web.Response:
         return answer(await self._control.create_channel(await read_body(request, models.NewChannel)), 201)
 
     async def get_channel(self, request: web.Request) -> web.Response:
-        return answer(self._control.channel(request.match_info["name"]))
+        return answer(_seen(request, self._control.channel(request.match_info["name"])))
 
     async def change_channel(self, request: web.Request) -> web.Response:
         change = await read_body(request, models.ChannelChange)

@@ -1,104 +1,138 @@
-"""The console: sign in with the admin token, see every channel at a glance, watch and find recordings."""
+"""The console: every channel at a glance, each with its page, what was recorded, and what the relay says of itself."""
 
-import secrets
-import time
+from typing import Any
 
-import jinja2
 from aiohttp import web
 
-from relay.control import Control
+from relay.archive import Archive
+from relay.control import Control, models
+from relay.control.history import History
+from relay.control.users import Role
 from relay.egress.platforms import PLATFORMS
-from relay.secret import Secret
-from relay.web.routes import receive
+from relay.web.events import EventLog
+from relay.web.glance import destination_glance
+from relay.web.pages import page, see
+from relay.web.pulse import Pulse
+from relay.web.routes import Caller, Route
+from relay.web.sessions import Sessions
+from relay.web.timeline import timeline
+from relay.web.verify import Checks
+from relay.web.words import STATES
 
-COOKIE = "relay_session"
-SESSION_S = 12 * 3600
-FAILURES, WINDOW_S = 10, 60.0
 RECORDINGS = 50
-_ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.PackageLoader("relay.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
+EVENTS = 100  # on a page as it comes; the script reads on
 
 
 class Console:
-    """Pages for the operator. Sessions live in memory; a restart asks for the token again."""
+    """Pages for people who are signed in. What they change goes through the API, as everything does."""
 
-    def __init__(self, control: Control, token: Secret, *, secure: bool) -> None:
+    def __init__(
+        self, control: Control, archive: Archive | None, sessions: Sessions, events: EventLog, history: History
+    ) -> None:
         self._control = control
-        self._token = token
-        self._secure = secure
-        self._sessions: dict[str, float] = {}
-        self._failures: dict[str, list[float]] = {}  # times of wrong tokens by address
+        self._archive = archive
+        self._sessions = sessions
+        self._history = history
+        self._checks = Checks(archive)
+        self._pulse = Pulse(control, archive, history, events, sessions.visitor)
+
+    def routes(self) -> list[Route]:
+        """What pages ask for in JSON and as events. Before the route of a recording's plain files."""
+        return [*self._checks.routes(), *self._pulse.routes()]
 
     def register(self, app: web.Application) -> None:
         app.router.add_get("/", self.home)
-        app.router.add_get("/sign-in", self.sign_in_page)
-        app.router.add_post("/sign-in", self.sign_in)
-        app.router.add_post("/sign-out", self.sign_out)
+        app.router.add_get("/channels/{name}", self.channel)
+        app.router.add_get("/recordings", self.recordings)
+        app.router.add_get("/recordings/{id}", self.recording)
+        app.router.add_get("/log", self.log)
+
+    def start(self) -> None:
+        self._history.start()
+
+    def close(self) -> None:
+        self._history.close()
+        self._checks.close()
 
     def allows(self, request: web.Request) -> bool:
-        """Whether the request belongs to a session; changes must also come from our own pages (RFC 6265bis, CSRF)."""
-        expires = self._sessions.get(request.cookies.get(COOKIE, ""), 0.0)
-        if expires < time.monotonic():
-            return False
-        return request.method in ("GET", "HEAD") or request.headers.get("Sec-Fetch-Site") == "same-origin"
+        """Whether somebody is signed in."""
+        return self._sessions.caller(request) is not None
+
+    # --- pages ----------------------------------------------------------------------------------------------------
 
     async def home(self, request: web.Request) -> web.Response:
-        if not self.allows(request):
-            return _see("/sign-in")
-        recordings = await self._control.recordings.list(limit=RECORDINGS)
-        return page(
-            "home.html",
-            channels=self._control.channels(),
-            recordings=recordings,
-            platforms=list(PLATFORMS.values()),
+        me = self._sessions.visitor(request)
+        if me is None:
+            return see("/sign-in")
+        recordings = await self._control.recordings.list(limit=5)
+        return self._page(
+            "home.html", me, at="channels", channels=self._pulse.glances(fresh=True), recordings=recordings
         )
+
+    async def channel(self, request: web.Request) -> web.Response:
+        me = self._sessions.visitor(request)
+        if me is None:
+            return see("/sign-in")
+        name = request.match_info["name"]
+        if name not in self._control.channel_names:
+            return self._page("missing.html", me, status=404, what="channel")
+        view = self._control.channel(name)
+        recordings = await self._control.recordings.list(name, limit=10)
+        thumbnails = (await self._control.recordings.thumbnails(recordings[0].id)).thumbnails if recordings else []
+        return self._page(
+            "channel.html",
+            me,
+            at="channels",
+            # Without its keys: pages ask for those when somebody wants to see them.
+            channel=view.model_copy(update={"stream_key": "", "read_key": ""}),
+            glance=self._pulse.detail(name),
+            destinations=[(item, destination_glance(item)) for item in view.destinations],
+            recordings=recordings,
+            poster=thumbnails[-1].url if thumbnails and view.state != "offline" else "",
+            events=self._pulse.log(name, most=EVENTS),
+            fields=set(models.ChannelChange.model_fields),
+        )
+
+    async def recordings(self, request: web.Request) -> web.Response:
+        me = self._sessions.visitor(request)
+        if me is None:
+            return see("/sign-in")
+        chosen = request.query.get("channel", "")
+        recordings = await self._control.recordings.list(chosen or None, limit=RECORDINGS)
+        return self._page(
+            "recordings.html", me, at="recordings", recordings=recordings, chosen=chosen,
+            names=self._control.channel_names, most=RECORDINGS, is_off=self._archive is None,
+        )  # fmt: skip
+
+    async def recording(self, request: web.Request) -> web.Response:
+        me = self._sessions.visitor(request)
+        if me is None:
+            return see("/sign-in")
+        found = await self._control.recordings.find(request.match_info["id"])
+        if found is None:
+            return self._page("missing.html", me, status=404, what="recording")
+        gaps = (await self._control.recordings.gaps(found.id)).gaps
+        thumbnails = (await self._control.recordings.thumbnails(found.id)).thumbnails
+        return self._page(
+            "recording.html", me, at="recordings", recording=found, gaps=gaps, thumbnails=thumbnails,
+            bar=timeline(found, gaps), check=self._checks.view(found.id), has_channel=found.channel
+            in self._control.channel_names,
+        )  # fmt: skip
 
     async def watch(self, request: web.Request) -> web.Response:
-        """The page of the recording that the request names (Player registers it)."""
-        if not self.allows(request):
-            return _see("/sign-in")
-        recording = await self._control.recordings.get(request.match_info["name"])
-        gaps = (await self._control.recordings.gaps(recording.id)).gaps
-        return page("watch.html", recording=recording, gaps=gaps)
+        """The page of the recording that the request names (Player registers it): links of old."""
+        signed_in = self._sessions.visitor(request) is not None
+        return see(f"/recordings/{request.match_info['name']}" if signed_in else "/sign-in")
 
-    async def sign_in_page(self, request: web.Request) -> web.Response:
-        return page("sign_in.html", error="")
+    async def log(self, request: web.Request) -> web.Response:
+        me = self._sessions.visitor(request)
+        if me is None:
+            return see("/sign-in")
+        return self._page("log.html", me, at="log", events=self._pulse.log(None, most=EVENTS))
 
-    async def sign_in(self, request: web.Request) -> web.Response:
-        now = time.monotonic()
-        recent = ((address, [at for at in times if now - at < WINDOW_S]) for address, times in self._failures.items())
-        self._failures = {address: times for address, times in recent if times}
-        address = request.remote or ""
-        if len(self._failures.get(address, ())) >= FAILURES:
-            return page("sign_in.html", status=429, error="Too many wrong tokens. Wait a minute, then try again.")
-        await receive(request)
-        form = await request.post()
-        if Secret(str(form.get("token", "")).strip()) != self._token:
-            self._failures.setdefault(address, []).append(now)
-            wrong = "That is not the admin token. It is in the file admin.token in the relay's data directory."
-            return page("sign_in.html", status=403, error=wrong)
-        self._sessions = {key: expires for key, expires in self._sessions.items() if expires > now}
-        session = secrets.token_urlsafe(32)
-        self._sessions[session] = now + SESSION_S
-        response = _see("/")
-        response.set_cookie(
-            COOKIE, session, httponly=True, samesite="Strict", secure=self._secure, max_age=SESSION_S, path="/"
-        )
-        return response
-
-    async def sign_out(self, request: web.Request) -> web.Response:
-        self._sessions.pop(request.cookies.get(COOKIE, ""), None)
-        response = _see("/sign-in")
-        response.del_cookie(COOKIE, path="/")
-        return response
-
-
-def _see(path: str) -> web.Response:
-    return web.Response(status=303, headers={"Location": path})
-
-
-def page(template: str, *, status: int = 200, **values: object) -> web.Response:
-    """``template`` with ``values``, which no cache keeps."""
-    text = _ENVIRONMENT.get_template(template).render(**values)
-    return web.Response(text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"})
+    @staticmethod
+    def _page(template: str, me: Caller, *, at: str = "", status: int = 200, **values: Any) -> web.Response:
+        return page(
+            template, status=status, me=me, may_change=me.role >= Role.OPERATOR, at=at, states=STATES,
+            platforms=list(PLATFORMS.values()), **values,
+        )  # fmt: skip

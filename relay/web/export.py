@@ -8,6 +8,7 @@ from aiohttp import web
 
 from relay.archive import Archive
 from relay.archive.export import prepare
+from relay.control.users import Role
 from relay.errors import RelayError
 from relay.web.playback import opened
 from relay.web.routes import Route
@@ -29,11 +30,20 @@ class Downloads:
         path, query = "/api/v1/recordings/{id}/export.mp4", ("from", "to", "expires", "signature")
         summary = "The recording, or a piece of it, as one MP4: from and to are offsets or times of day"
         return [
-            Route(method="GET", path=path, handler=self.export, summary=summary, content_type="video/mp4", query=query),
+            Route(
+                method="GET",
+                path=path,
+                handler=self.export,
+                role=Role.VIEWER,
+                summary=summary,
+                content_type="video/mp4",
+                query=query,
+            ),
             Route(
                 method="HEAD",
                 path=path,
                 handler=self.describe_export,
+                role=Role.VIEWER,
                 summary="How long and large an export would be",
                 content_type="video/mp4",
                 query=query,

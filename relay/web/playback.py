@@ -10,6 +10,7 @@ from aiohttp import web
 from relay.archive import Archive
 from relay.archive.ranges import iso
 from relay.control import Control, models
+from relay.control.users import Role
 from relay.errors import NotFoundError
 from relay.web.api import answer
 from relay.web.routes import Route
@@ -55,6 +56,7 @@ class Playback:
                 method="GET",
                 path=f"{one}/index.m3u8",
                 handler=self.playlist,
+                role=Role.VIEWER,
                 summary="The recording as an HLS playlist",
                 content_type=PLAYLIST,
                 query=("expires", "signature"),
@@ -70,6 +72,7 @@ class Playback:
                 method="GET",
                 path=f"{one}/{{file}}",
                 handler=self.media,
+                role=Role.VIEWER,
                 summary="A segment of the recording",
                 content_type="video/mp4",
                 query=("expires", "signature"),

@@ -7,8 +7,9 @@ from aiohttp import web
 from relay.archive.ranges import iso
 from relay.control import Control, models
 from relay.web.api import answer, read_body
-from relay.web.console import Console, page
+from relay.web.console import Console
 from relay.web.hls.access import Access
+from relay.web.pages import page
 from relay.web.routes import Route
 
 

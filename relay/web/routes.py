@@ -3,16 +3,27 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from relay import __version__
+from relay.control.users import Role
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 DEADLINE_S = web.AppKey("deadline_s", float)
+
+
+class Caller(NamedTuple):
+    """Who asks, and what that one may. ``name``: of a user; empty for the admin token, and for whoever has a link."""
+
+    name: str
+    role: Role
+
+
+CALLER = web.RequestKey("caller", Caller)
 
 
 async def receive(request: web.Request) -> bytes:
@@ -28,7 +39,10 @@ async def receive(request: web.Request) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One operation. ``body`` and ``answer`` are the models of request and response; ``public`` needs no token."""
+    """One operation. ``body`` and ``answer`` are the models of request and response; ``public`` needs no token.
+
+    ``role``: the least that may. What viewers may is named, so that nothing new is theirs by oversight.
+    """
 
     method: str
     path: str
@@ -40,6 +54,7 @@ class Route:
     content_type: str = "application/json"
     query: tuple[str, ...] = ()
     public: bool = False
+    role: Role = Role.OPERATOR
     has_head: bool = False  # HEAD is answered, too
 
 

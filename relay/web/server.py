@@ -14,12 +14,16 @@ from aiohttp import web
 from relay.archive import Archive
 from relay.config import Settings, split_address
 from relay.control import Control
+from relay.control.history import History
+from relay.control.users import Role, Users
 from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
 from relay.ingest.rtmp import server_tls
 from relay.secret import Secret
 from relay.web.api import Api
+from relay.web.api_users import UserApi
 from relay.web.console import Console
 from relay.web.cors import Cors
+from relay.web.events import EventLog
 from relay.web.export import Downloads
 from relay.web.hls.access import Access
 from relay.web.hls.handlers import LivePlayback
@@ -27,7 +31,8 @@ from relay.web.hls.live import LiveChannels
 from relay.web.playback import Links, Playback
 from relay.web.player import Player
 from relay.web.ready import SECURITY
-from relay.web.routes import DEADLINE_S, Handler, Route, openapi
+from relay.web.routes import CALLER, DEADLINE_S, Caller, Handler, Route, openapi
+from relay.web.sessions import Sessions
 from relay.web.shares import ShareApi
 from relay.web.streamer import StreamerPages
 from relay.web.webhooks import WebhookApi
@@ -62,6 +67,8 @@ class WebServer:
         control: Control,
         archive: Archive | None,
         live: LiveChannels,
+        events: EventLog,
+        history: History,
         *,
         token: Secret,
         sign: Callable[[str], str],
@@ -74,9 +81,11 @@ class WebServer:
         self._metrics = metrics
         self._problems = problems
         self._links = Links(sign)
-        self._console = Console(
-            control, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
+        self.users = Users(settings.data_dir)
+        self._sessions = Sessions(
+            self.users, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
         )
+        self._console = Console(control, archive, self._sessions, events, history)
         playback = Playback(control, archive, self._links)
         self._access = Access(control, sign)
         self._cors = Cors(settings.http.cors_origins)
@@ -91,13 +100,16 @@ class WebServer:
             *ShareApi(control, share_base).routes(),
             *WebhookApi(control).routes(),
             *Downloads(archive).routes(),
+            *self._console.routes(),
             *playback.routes(),
             *LivePlayback(live, self._access, playback.newest, vary_by_origin=bool(self._cors)).routes(),
             *player.routes(),
+            *UserApi(self.users).routes(),
             Route(
                 method="GET",
                 path="/metrics",
                 handler=self.metrics,
+                role=Role.VIEWER,
                 summary="Prometheus metrics",
                 public=_is_loopback(split_address(settings.http.listen)[0]),
                 content_type="text/plain",
@@ -117,9 +129,10 @@ class WebServer:
         self.app.on_response_prepare.append(self._secure)
         self.app[DEADLINE_S] = settings.limits.http_deadline_s
         for route in self.routes:
-            handler = route.handler if route.public else self._closed(route.handler)
+            handler = route.handler if route.public else self._closed(route)
             for method in (route.method, "HEAD") if route.has_head else (route.method,):
                 self.app.router.add_route(method, route.path, handler)
+        self._sessions.register(self.app)
         self._console.register(self.app)
         StreamerPages(
             control,
@@ -150,6 +163,7 @@ class WebServer:
             auto_decompress=False,
         )
         await self._runner.setup()
+        self._console.start()
         self._listener = await self._listen("listen", http.listen, self._connect, tls)
         if http.share_listen:
             self._share_listener = await self._listen("share_listen", http.share_listen, self._connect_shared, tls)
@@ -224,30 +238,38 @@ class WebServer:
         for timer in self._silent.values():
             timer.cancel()
         self._silent.clear()
+        self._console.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
     # --- guards -----------------------------------------------------------------------------------------------
 
-    def _closed(self, handler: Handler) -> Handler:
-        """``handler`` behind the token, a console session, or a signed link."""
+    def _closed(self, route: Route) -> Handler:
+        """The route's handler behind the token, a console session, or a signed link, and for those who may."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if not self._may(request):
+            caller = self._caller(request)
+            if caller is None:
                 words = "send the admin token (file admin.token in the data directory) as `Authorization: Bearer TOKEN`"
                 if request.path.startswith("/live/"):
                     words = "add ?key=READ_KEY; `relay channel show` and the console give the whole address; "
                     words += "`relay channel link` makes one that expires, `relay channel viewers` says who may watch"
                 return _error(401, "unauthorized", words, {"WWW-Authenticate": "Bearer"})
-            return await handler(request)
+            if caller.role < route.role:
+                words = f"that takes the role {route.role.word}; you are signed in as {caller.role.word}"
+                return _error(403, "forbidden", words)
+            request[CALLER] = caller
+            return await route.handler(request)
 
         return guarded
 
-    def _may(self, request: web.Request) -> bool:
+    def _caller(self, request: web.Request) -> Caller | None:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and Secret(shown.strip()) == self._token:
-            return True
-        return self._links.allows(request) or self._access.allows(request) or self._console.allows(request)
+            return Caller("", Role.ADMIN)
+        if self._links.allows(request) or self._access.allows(request):
+            return Caller("", Role.VIEWER)
+        return self._sessions.caller(request)
 
     async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(SECURITY)

@@ -29,6 +29,7 @@ FORBIDDEN = {
     "supervise": {"threading"} | _IO | _HEAVY,
 }
 HOMES = {
+    "argon2": ("control/users.py",),
     "boto3": ("archive/s3.py",),
     "botocore": ("archive/s3.py",),
     "sqlalchemy": ("database/",),

@@ -10,8 +10,11 @@ import structlog
 
 from relay.app import App
 from relay.config import HttpSettings, Settings
+from relay.control.history import History
 from relay.errors import ConfigError
+from relay.hub import Hub
 from relay.secret import Secret
+from relay.web.events import EventLog
 from relay.web.server import WebServer
 from tests.support.app import Browser, browsing, running_app
 from tests.support.process import free_port
@@ -141,7 +144,7 @@ async def test_bytes_that_are_no_text_open_nothing_and_break_nothing(app: App, w
 def test_metrics_want_the_token_where_the_outside_can_ask(tmp_path: Path) -> None:
     def public(settings: Settings) -> bool:
         server = WebServer(
-            settings, None, None, None,  # type: ignore[arg-type]
+            settings, None, None, None, EventLog(), History(Hub(1.0)),  # type: ignore[arg-type]
             token=Secret("t"), sign=str, metrics=lambda: (b"", "text/plain"), problems=list,
             share_base=lambda: ("", True),
         )  # fmt: skip

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from relay.archive.packager import InitSegment
 from relay.control import models
+from relay.control.users import Role
 from relay.errors import MediaError, NotFoundError
 from relay.web.hls.access import Access
 from relay.web.hls.cut import Epoch, Rendition, Segment, codecs
@@ -74,6 +75,7 @@ class LivePlayback:
                 method="GET",
                 path=f"{base}/index.m3u8",
                 handler=self.live_index,
+                role=Role.VIEWER,
                 summary="The live stream as (low-latency) HLS; its newest recording while there is none",
                 content_type=PLAYLIST,
                 query=query,
@@ -83,6 +85,7 @@ class LivePlayback:
                 method="GET",
                 path=f"{base}/state",
                 handler=self.live_state,
+                role=Role.VIEWER,
                 summary="Whether there is something to watch",
                 answer=models.LiveView,
                 query=query,
@@ -92,6 +95,7 @@ class LivePlayback:
                 method="GET",
                 path=f"{base}/{{playlist}}",
                 handler=self.live_playlist,
+                role=Role.VIEWER,
                 summary="One rendition of the live stream: main.m3u8, or audio.m3u8",
                 content_type=PLAYLIST,
                 query=(*query, *directives),
@@ -101,6 +105,7 @@ class LivePlayback:
                 method="GET",
                 path=f"{base}/{{run}}/{{file}}",
                 handler=self.live_media,
+                role=Role.VIEWER,
                 summary="A segment, a part of one, or an init segment of the live stream",
                 content_type="video/mp4",
                 query=query,

@@ -1,0 +1,53 @@
+"""The API's part for users: who else may sign in. Only the admin token may change that."""
+
+from aiohttp import web
+
+from relay.control.users import NewUser, Role, User, UserChange, UserList, Users, UserView
+from relay.web.api import BASE, answer, read_body
+from relay.web.routes import Route
+
+
+class UserApi:
+    """Handlers of /api/v1/users. Passwords go in, and never out."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+
+    def routes(self) -> list[Route]:
+        every, one = f"{BASE}/users", f"{BASE}/users/{{name}}"
+        return [
+            Route(
+                method="GET", path=every, handler=self.list_users, summary="Every user", answer=UserList,
+                role=Role.ADMIN,
+            ),
+            Route(
+                method="POST", path=every, handler=self.add_user, summary="Add a user", status=201, body=NewUser,
+                answer=UserView, role=Role.ADMIN,
+            ),
+            Route(
+                method="PATCH", path=one, handler=self.change_user, summary="Give a user another password or role",
+                body=UserChange, answer=UserView, role=Role.ADMIN,
+            ),
+            Route(
+                method="DELETE", path=one, handler=self.remove_user, summary="Remove a user and end its sessions",
+                status=204, role=Role.ADMIN,
+            ),
+        ]  # fmt: skip
+
+    async def list_users(self, request: web.Request) -> web.Response:
+        return answer(UserList(users=[_view(user) for user in self._users.list()]))
+
+    async def add_user(self, request: web.Request) -> web.Response:
+        return answer(_view(await self._users.add(await read_body(request, NewUser))), 201)
+
+    async def change_user(self, request: web.Request) -> web.Response:
+        change = await read_body(request, UserChange)
+        return answer(_view(await self._users.change(request.match_info["name"], change)))
+
+    async def remove_user(self, request: web.Request) -> web.Response:
+        await self._users.remove(request.match_info["name"])
+        return web.Response(status=204)
+
+
+def _view(user: User) -> UserView:
+    return UserView(name=user.name, role=user.role)
