@@ -75,6 +75,15 @@ async def test_an_operator_runs_an_event(relay: Relay, visitor: Visitor, process
     await visitor.reads(key)
     await visitor.press("[data-reveal=stream_key]")
     assert key not in await visitor.text()
+    await visitor.press("[data-reveal=hls_publish_url]")
+    await visitor.reads(f"/ingest/hls/{key}/index.m3u8")
+    await visitor.press("[data-reveal=hls_publish_url]")
+
+    # A link for whoever streams opens the page for them.
+    await visitor.press("[data-share]")
+    await page.until("!document.querySelector('[data-share-shown]').hidden")
+    link = await page.ask("document.querySelector('[data-share-shown]').textContent")
+    assert "Waiting for your phone" in (await relay.fetch(link.partition(str(relay.http_port))[2])).decode()
 
     # Publish, and see it move.
     encoder = publish(processes, f"rtmp://127.0.0.1:{relay.rtmp_port}/live/{key}")

@@ -30,7 +30,7 @@ function fit() {
   if (hasOwn) address.value = "";
   part("url").hidden = hasOwn;
   $("#destination-own").hidden = !hasOwn;
-  $("#destination-own span").textContent = `Sent to ${url}.`;
+  $("#destination-own span").textContent = `Sent to ${url.split("?")[0]}.`;
   const note = [kbps, notes].filter(Boolean).join(" ");
   $("#destination-notes").textContent = note;
   $("#destination-notes").hidden = !note;

@@ -1,4 +1,4 @@
-// Keys, which the page does not hold: they are fetched when somebody wants to see or copy one. And links to watch.
+// Keys, which the page does not hold: they are fetched when somebody wants to see or copy one. And links to watch and to stream by.
 
 import { $, ask, copy, toast } from "./page.js";
 
@@ -10,7 +10,7 @@ export function secrets(name) {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    const { reveal, copySecret, copy: text, link } = button.dataset;
+    const { reveal, copySecret, copy: text, link, share } = button.dataset;
     try {
       if (text) await copy(text);
       if (copySecret) await copy(await key(copySecret));
@@ -20,6 +20,15 @@ export function secrets(name) {
         shown.textContent = made.watch_url;
         shown.hidden = false;
         await copy(made.watch_url);
+      }
+      if (share) {
+        const made = await ask("POST", `${path}/shares`, { days: Number(share) });
+        const shown = $("[data-share-shown]"), hint = $("[data-share-hint]");
+        shown.textContent = made.url;
+        hint.textContent = made.hint;
+        shown.hidden = false;
+        hint.hidden = !made.hint;
+        await copy(made.url);
       }
       if (reveal) {
         const isShown = button.getAttribute("aria-pressed") === "true";
