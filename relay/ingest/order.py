@@ -82,8 +82,8 @@ class Lane:
 
     A segment that comes before one with a lower number waits for it: until some wait (LimitSettings), or as long as a
     segment lasts, so that an encoder that sends one after the other is held up no longer than that; and while other
-    uploads are under way, one of which may be it, for the whole window. The very first one waits, as briefly, for others
-    that are under way.
+    uploads are under way, one of which may be it, for the whole window. The very first one waits, as briefly, for
+    others that are under way.
     """
 
     def __init__(self, limits: LimitSettings) -> None:
