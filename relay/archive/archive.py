@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from relay.archive import notes
+from relay.archive.backfill import Backfill
 from relay.archive.committer import Committer
 from relay.archive.disk import LOOK_EVERY_S, DiskWatch
 from relay.archive.eviction import Eviction
@@ -29,8 +31,10 @@ from relay.archive.threads import LooseThreads
 from relay.archive.uploader import Uploader
 from relay.config import Settings
 from relay.database import GapRow, RecordingRow, RecordingsRepo
-from relay.errors import ConflictError
+from relay.errors import ConflictError, SpoolError
 from relay.hub import Hub, Stream
+from relay.hub.batch import Note
+from relay.media import Packet
 
 log = structlog.get_logger("relay.archive")
 
@@ -61,6 +65,7 @@ class Archive:
         )
         self._lines = lines = Lines(recordings, uploader, papers, stats, threads, archive.thumbnail_every_s)
         lines.completed = self._completed
+        self._backfill = Backfill(lines)
         self._eviction = Eviction(self._spool, self._store, recordings, lines, papers, stats, self._store_threads)
         self._removal = Removal(recordings, self._store, self._spool, uploader, lines, self._store_threads)
         self._leftovers = Leftovers(self._spool, recordings, lines, self._removal.go_on, archive.merge_window_s)
@@ -128,6 +133,7 @@ class Archive:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._backfill.close()
         await self._papers.close()
         await self._removal.close()
         await self._lines.close()
@@ -186,6 +192,22 @@ class Archive:
         if policy is not None:
             self._policies[channel] = policy
             self._limits_changed.set()
+
+    async def notes(self, channel: str) -> list[Note]:
+        """What is on disk of the recording that the channel's next media goes on with, as noted; oldest first."""
+        recording = self._newest.get(channel)
+        if recording is None or not (recording.is_live or self._goes_on(recording, time.time())):
+            return []
+        return await notes.kept(recording.id, recording.folder, self._catalog, self._threads)
+
+    async def backfill(self, channel: str, packets: Sequence[Packet], note: str) -> bool:
+        """Put a segment that came too late into its place in the channel's newest recording; see Backfill.put."""
+        if self.disk.is_short:
+            raise SpoolError("the spool disk is short of space")
+        recording = self._newest.get(channel)
+        return recording is not None and await self._backfill.put(
+            recording, self._recorders.get(channel), packets, note
+        )
 
     async def delete(self, recording: str) -> None:
         """Delete a recording from spool, store and catalog. Raises NotFoundError, or ConflictError while it runs."""
@@ -262,6 +284,7 @@ class Archive:
     def begun(self, recorder: Recorder) -> None:
         recording = self._recordings[recorder.recording]
         recording.started_at, recording.base_ms = recorder.started_at, recorder.base_ms
+        recording.is_placed = True
         row = RecordingRow(
             id=recording.id,
             channel=recording.channel,

@@ -39,8 +39,11 @@ class Chunk(NamedTuple):
 class PartOwner(Protocol):
     """Whoever fills a part. Called on the loop, but for ``number``."""
 
-    def number(self) -> int:
-        """The next part's number in its recording. Called in the committer's thread, in the order of the parts."""
+    def number(self, skip: int) -> int:
+        """The next part's number in its recording, ``skip`` left free before it.
+
+        Called in the committer's thread, in the order of the parts.
+        """
 
     def committed(self, part: "OpenPart", seq: int) -> None:
         """Everything in the part up to stream packet ``seq`` is on disk; ``part.closed_path`` is set at the end."""
@@ -68,13 +71,15 @@ class OpenPart:
         "pending",
         "pending_bytes",
         "size",
+        "skip",
     )
 
-    def __init__(self, folder: Path, info: PartInfo, opening: Tracks, owner: PartOwner) -> None:
+    def __init__(self, folder: Path, info: PartInfo, opening: Tracks, owner: PartOwner, skip: int = 0) -> None:
         self.folder = folder
         self.info = info  # its number is negative until the first commit
         self.opening = opening
         self.owner = owner
+        self.skip = skip  # numbers left free before its own
         self.pending: list[Chunk] = []
         self.pending_bytes = 0
         self.size = 0
@@ -120,7 +125,7 @@ class OpenPart:
         if fresh:
             make_directory(self.folder)
             if self.info.seq < 0:
-                self.info = replace(self.info, seq=self.owner.number())
+                self.info = replace(self.info, seq=self.owner.number(self.skip))
             self._fd = os.open(self.open_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             run = part_header(self.info, self.opening) + run
         last = chunks[-1]

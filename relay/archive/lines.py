@@ -5,13 +5,13 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
-from relay.archive import upkeep
+from relay.archive import holes, upkeep
 from relay.archive.papers import Papers
 from relay.archive.parts import RETRY_S
 from relay.archive.recording import Packaged, PackagedFile, Recording, package
@@ -108,7 +108,7 @@ class Lines:
                     if items.empty():
                         return
                 elif isinstance(item, ClosedPart | LeftPart):
-                    await self._part(recording, item)
+                    await self.part(recording, item)
                 else:
                     await self.insist(item)
         finally:
@@ -116,8 +116,8 @@ class Lines:
 
     # --- from part to segment -------------------------------------------------------------------------------------
 
-    async def _part(self, recording: Recording, item: ClosedPart | LeftPart) -> None:
-        """From part to segment, whatever the disk says meanwhile: each step can be taken again."""
+    async def part(self, recording: Recording, item: ClosedPart | LeftPart) -> None:
+        """From part to segment, whatever the disk says meanwhile: each step can be taken again. In the line's turn."""
         line = self._lines[recording.id]
         line.oldest = getattr(item, "closed_at", 0.0) or time.time()
         try:
@@ -178,13 +178,37 @@ class Lines:
     async def _keep(self, recording: Recording, part: ClosedPart, packaged: Packaged, segment: SegmentRow) -> None:
         """Into the catalog and on to the store. After this the part itself is not needed any more."""
         gap = packaged.gap
-        if gap is not None:
-            await self.add_gap(recording, gap)
         recording.stored.discard(segment.seq)
-        await self.insist(lambda: self._catalog.add_segment(recording.id, segment))
+        after = holes.following(recording, segment)
+        if after is not None:
+            await self._put_between(recording, segment, gap, after)
+        else:
+            if gap is not None:
+                await self.add_gap(recording, gap)
+            await self.insist(lambda: self._catalog.add_segment(recording.id, segment))
         self._stats.segments["recorded"] += 1
         for file in packaged.files:
             self.upload(recording, file, segment if file.key == segment.object_key else None, part.closed_at)
+
+    async def _put_between(
+        self, recording: Recording, segment: SegmentRow, gap: GapRow | None, after: SegmentRow
+    ) -> None:
+        """A segment that others follow already: what was missing there is so no more, or in part."""
+        gone, left = holes.filled(recording.gaps.values(), segment)
+        if gap is not None and not any(other.start_ms == gap.start_ms for other in left):
+            left.append(gap)
+        breaks = holes.breaks(segment, after)
+        await self.insist(
+            lambda: self._catalog.put_between(
+                recording.id, segment, [gap.start_ms for gap in gone], left, after.seq, discontinuity=breaks
+            )
+        )
+        for gap in gone:
+            recording.gaps.pop(gap.start_ms, None)
+        recording.gaps.update({gap.start_ms: gap for gap in left})
+        recording.rejoin(replace(after, discontinuity=breaks))
+        self._stats.segments["late"] += 1
+        log.info("a late segment is in its place", recording=recording.id, segment=segment.seq, gaps=len(left))
 
     async def add_gap(self, recording: Recording, gap: GapRow) -> None:
         """Write down missing time."""
@@ -215,7 +239,8 @@ class Lines:
             self._papers.renew(recording)
 
         # Init segments go first: a segment without one is of no use.
-        since = 0.0 if segment is None else min(time.time(), segment.started_at + segment.duration_s)
+        # One that came late waits since it came.
+        since = 0.0 if segment is None else min(time.time(), max(closed_at, segment.started_at + segment.duration_s))
         sha256 = "" if segment is None else segment.sha256
         self._uploader.add(
             Upload(file.key, file.content_type, path=file.path, sha256=sha256, waiting_since=since, stored=done)

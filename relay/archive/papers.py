@@ -90,6 +90,11 @@ class Papers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _write(self, recording: Recording, paper: Paper) -> None:
+        kept = recording.storable()
+        last = kept[-1].seq if kept else -1
+        if last < recording.listed:
+            return  # one that came late, or that the store lost, is on its way: what papers name stays named
+        recording.listed = last
         paper.due = paper.busy
         if paper.busy:
             return

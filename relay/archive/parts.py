@@ -56,9 +56,14 @@ class Parts:
         """Bytes in memory that are not on disk."""
         return sum(part.pending_bytes for part in self._open)
 
-    def open(self, info: PartInfo, opening: Tracks) -> None:
-        """Begin a part; the one before must have been ended."""
-        self.current = OpenPart(self._folder, info, opening, self)
+    @property
+    def is_settled(self) -> bool:
+        """Whether all parts but the current one are closed, and that one has its number and is on disk."""
+        return all(part is self.current and part.info.seq >= 0 for part in self._open)
+
+    def open(self, info: PartInfo, opening: Tracks, skip: int = 0) -> None:
+        """Begin a part, with ``skip`` numbers left free before its own; the one before must have been ended."""
+        self.current = OpenPart(self._folder, info, opening, self, skip)
         self._open.append(self.current)
 
     def append(self, part: OpenPart, chunk: Chunk) -> None:
@@ -85,9 +90,9 @@ class Parts:
 
     # --- from the committer ---------------------------------------------------------------------------------------
 
-    def number(self) -> int:
-        """The next part's number. Called in the committer's thread, in the order of the parts."""
-        number = self.next_number
+    def number(self, skip: int) -> int:
+        """The next part's number but ``skip``. Called in the committer's thread, in the order of the parts."""
+        number = self.next_number + skip
         self.next_number = number + 1
         return number
 

@@ -22,7 +22,8 @@ def media_playlist(segments: Sequence[SegmentRow], gaps: Sequence[GapRow] = (), 
     has no init segment and is left out. A gap counts with its length, in entries that say there is no media
     (EXT-X-GAP, draft-pantos-hls-rfc8216bis §4.4.4.7), none longer than a segment may be.
     """
-    flv_only = {segment.seq for segment in segments if not segment.init_key}
+    numbers = [segment.seq for segment in segments]
+    after_flv = {number for segment, number in zip(segments, numbers[1:], strict=False) if not segment.init_key}
     segments = [segment for segment in segments if segment.init_key]
     longest = max((segment.duration_s for segment in segments), default=1.0)
     target_s = max(1, math.floor(longest + 0.5))
@@ -42,7 +43,7 @@ def media_playlist(segments: Sequence[SegmentRow], gaps: Sequence[GapRow] = (), 
             gap = missing.pop(0)
             if segment is not segments[0]:
                 lines += _gap_lines(gap, target_s)
-        if (segment.discontinuity or segment.seq - 1 in flv_only) and segment is not segments[0]:
+        if (segment.discontinuity or segment.seq in after_flv) and segment is not segments[0]:
             lines.append("#EXT-X-DISCONTINUITY")
         if segment.init_key != init:
             init = segment.init_key

@@ -8,6 +8,7 @@ from itertools import groupby, pairwise
 from typing import Literal
 
 from relay.archive import manifest
+from relay.archive.holes import breaks, filled
 from relay.archive.playlist import PLAYLIST_NAME, MediaPlaylist, file_name, read_playlist
 from relay.archive.recording import GAP_OVER_MS, media_end_ms
 from relay.archive.salvage import Salvage, is_segment
@@ -121,7 +122,7 @@ def look(store: Store, folder: Folder, key: PublicKey | None, unsigned: bool) ->
     rows = _marked(row for row in everything if row.seq not in lost)
     if not rows:
         raise EvidenceError("none of its segments is in the store")
-    gaps = _gaps(() if told is None else told.gaps, everything, lost.values())
+    gaps = _gaps(() if told is None else told.gaps, everything, lost.values(), more)
     last = everything[-1]
     if told is not None and told.row.ended_at is not None and not more:
         ended_at = told.row.ended_at
@@ -190,17 +191,23 @@ def _marked(rows: Iterable[SegmentRow]) -> list[SegmentRow]:
     """The rows, with a discontinuity wherever time or init segment make one."""
     made: list[SegmentRow] = []
     for row in rows:
-        before = made[-1] if made else None
-        breaks = before is not None and (
-            row.init_key != before.init_key or row.start_ms - media_end_ms(before) > GAP_OVER_MS
-        )
-        made.append(replace(row, discontinuity=True) if breaks else row)
+        made.append(replace(row, discontinuity=True) if made and breaks(made[-1], row) else row)
     return made
 
 
-def _gaps(known: Iterable[GapRow], segments: list[SegmentRow], lost: Iterable[SegmentRow]) -> list[GapRow]:
-    """The gaps known, what is lost of ``segments``, and every hole between them that neither accounts for."""
+def _gaps(
+    known: Iterable[GapRow], segments: list[SegmentRow], lost: Iterable[SegmentRow], more: Iterable[SegmentRow]
+) -> list[GapRow]:
+    """The gaps known, what is lost of ``segments``, and every hole between them that neither accounts for.
+
+    ``more``: segments that came when the gaps were known already, and may fill them.
+    """
     gaps = {gap.start_ms: gap for gap in known}
+    for row in more:
+        gone, left = filled(gaps.values(), row)
+        for gap in gone:
+            del gaps[gap.start_ms]
+        gaps.update({gap.start_ms: gap for gap in left})
     for row in lost:
         length_ms = media_end_ms(row) - row.start_ms
         gaps[row.start_ms] = GapRow(start_ms=row.start_ms, length_ms=length_ms, reason=NOT_IN_STORE)

@@ -10,22 +10,26 @@ import structlog
 
 from relay.archive.committer import Chunk, Committer, OpenPart
 from relay.archive.parts import RETRY_S, Parts
-from relay.archive.spool import ClosedPart, PartInfo, same_tracks
+from relay.archive.spool import ClosedPart, PartInfo, note_tag, same_tracks
 from relay.hub import BacklogLimit, Batch, Stream
-from relay.hub.batch import Tracks, follow
+from relay.hub.batch import Note, Tracks, follow
 from relay.media import Packet
 from relay.protocol.flv import encode_batch
 
 WITHOUT_KEYFRAME_MS = 30_000
 PART_BYTES = 32 * 1024 * 1024
 WAITING_BYTES = 16 * 1024 * 1024
+WAITING_PIECES_BYTES = 64 * 1024 * 1024  # where pieces of many seconds come at once, after one they waited for
 HOLE_MS = 100
 LONG_BATCH_MS = 400  # more than a tick holds: there may be a hole inside
 LINK_LOST = "link lost"
 STALLED = "stalled"
 DROPPED = "dropped by the encoder"
+MISSING = "segments missing"
 DISK = "spool disk failed"
 DISK_FULL = "spool disk nearly full"
+LEAD_MS = 500  # sound may begin a piece that far ahead of the keyframe it belongs to
+MOST_RESERVED = 1000  # numbers left free in one place, for what may come late
 EPOCH_MS = 1 << 30  # how far a part may begin from the base of its tags, whose times have 32 bits
 NO_LIMIT = BacklogLimit(max_ms=1 << 62, max_bytes=1 << 62)  # for a reader that never pauses
 
@@ -58,10 +62,13 @@ class Keeper(Protocol):
 class Recorder:
     """A reader (``whole=True``) of ``stream`` that fills parts under ``folder``.
 
-    A part ends at the first keyframe after ``segment_ms`` of media, at a hole in time, or where a track changes.
-    When the disk fails, what is not committed waits in memory, up to ``WAITING_BYTES``, and is tried again every
-    ``RETRY_S``; what comes beyond that is dropped up to a keyframe. ``before``: the recording goes on after that.
-    ``late``: the stream is running already, so nothing is taken before its next keyframe.
+    A part ends at the first keyframe after ``segment_ms`` of media, at a hole in time, or where a track changes;
+    what came with a note, only before or after it. A note goes to disk with its packets. Where the publisher says
+    that pieces are missing, as many numbers are left free.
+    When the disk fails, what is not committed waits in memory, up to ``WAITING_BYTES`` (of pieces with notes,
+    ``WAITING_PIECES_BYTES``), and is tried again every ``RETRY_S``; what comes beyond that is dropped up to a keyframe.
+    ``before``: the recording goes on after that. ``late``: the stream is running already, so nothing is taken before
+    its next keyframe.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class Recorder:
         self._last_dts_ms: int | None = None
         self._step_ms = 0.0
         self._gap = ""  # why media may be missing before what comes next
+        self._missing = 0  # pieces of the publisher's that did not come since the last part began
         self._publishers = stream.stats.publishers
         self._dropping = late
         self._dropped_ms: int | None = None  # DTS of the last packet dropped since anything was kept
@@ -114,6 +122,7 @@ class Recorder:
             or batch.closing[0] is not video
             or batch.closing[1] is not audio
             or self._gap
+            or batch.note
             or batch.first_dts_ms - last > HOLE_MS
             or batch.last_dts_ms - last > LONG_BATCH_MS
             or self._may_end(part, batch)
@@ -178,6 +187,16 @@ class Recorder:
         return self._parts.next_number
 
     @property
+    def is_settled(self) -> bool:
+        """Whether all parts but the open one are closed, and that one has its number."""
+        return self._parts.is_settled
+
+    @property
+    def open_part(self) -> PartInfo | None:
+        """The part that takes what comes, where there is one."""
+        return None if self._parts.current is None else self._parts.current.info
+
+    @property
     def kept_until_ms(self) -> int | None:
         """Media time in ms of the last packet kept; None before the first."""
         return None if self._last_dts_ms is None else self._last_dts_ms - self.base_ms
@@ -210,9 +229,9 @@ class Recorder:
 
     def _take_slowly(self, batch: Batch) -> None:
         """``batch`` packet by packet: what a part begins with ends the run before it."""
-        has_video = batch.closing[0] is not None
         seq = batch.seq - len(batch.packets)
         opening = batch.opening
+        self._missing = min(MOST_RESERVED, self._missing + batch.missing)
         if not self.started_at:
             if self._dropping:
                 if self.is_paused or batch.start < 0:
@@ -224,16 +243,17 @@ class Recorder:
                 seq, batch = seq + batch.start, batch.from_start()
             self._start(batch)
         run: list[Packet] = []
-        for packet in batch.packets:
+        for index, packet in enumerate(batch.packets):
             ending = self._parts.current
-            gap = self._gap_before(packet, has_video)
+            gap = self._gap_before(packet, batch, index)
             if gap is not None or self._dropping:
-                self._put(ending, run, opening, seq)
+                self._put(ending, run, opening, seq, batch.note)
                 opening = follow(opening, run)
                 run = []
             seq += 1
             if gap is not None:
-                self._begin(packet, seq, opening, gap)
+                start_ms = begins_ms(batch) if batch.note and not index else packet.dts_ms
+                self._begin(packet, seq, opening, gap, start_ms)
             if self._dropping:
                 self.dropped_packets += 1
                 self._dropped_ms = packet.dts_ms
@@ -243,17 +263,20 @@ class Recorder:
             self._last_dts_ms = packet.dts_ms
             video, audio = self._part_tracks
             self._part_tracks = (packet.track, audio) if packet.is_video else (video, packet.track)
-        self._put(self._parts.current, run, opening, seq)
+        self._put(self._parts.current, run, opening, seq, batch.note)
         self._tracks = batch.closing
         self._gap = ""
 
-    def _put(self, part: OpenPart | None, packets: Sequence[Packet], opening: Tracks, seq: int) -> None:
+    def _put(self, part: OpenPart | None, packets: Sequence[Packet], opening: Tracks, seq: int, note: str) -> None:
         if packets and part is not None:
             data = encode_batch(packets, opening, self._tags_base_ms)
+            if note:
+                data = note_tag(Note(note, len(packets)), packets[0].dts_ms - self._tags_base_ms) + data
             self._parts.append(part, Chunk(data, len(packets), seq, packets[0].dts_ms, packets[-1].dts_ms, opening))
 
-    def _gap_before(self, packet: Packet, has_video: bool) -> str | None:
+    def _gap_before(self, packet: Packet, batch: Batch, index: int) -> str | None:
         """None where ``packet`` goes on with the part; where it begins one, why media is missing before ("": none)."""
+        has_video = batch.closing[0] is not None
         startable = packet.is_keyframe and (packet.is_video or not has_video)
         waiting = self._parts.waiting_bytes
         if self._dropping:
@@ -270,8 +293,8 @@ class Recorder:
         if packet.dts_ms - last > HOLE_MS + 3 * self._step(part, last):
             # Holes that repeat are the stream's own pace, which is learned within a few of them.
             self._step_ms = min(float(packet.dts_ms - last), 2 * self._step_ms + 40)
-            return self._gap or DROPPED
-        if waiting > WAITING_BYTES:
+            return self._gap or (MISSING if self._missing else DROPPED)
+        if waiting > (WAITING_PIECES_BYTES if batch.note else WAITING_BYTES):
             self._dropping = True
             self._dropped_for = DISK
             self.stream.commit_lost()
@@ -280,9 +303,19 @@ class Recorder:
         before = self._part_tracks[0 if packet.is_video else 1]
         if before is not None and not same_tracks(before, packet.track):
             return ""
+        if batch.note:
+            return "" if index == 0 and self._ends_before(part, batch) else None
         age_ms = packet.dts_ms - part.info.start_ms
         due = (age_ms >= self._segment_ms and startable) or age_ms >= WITHOUT_KEYFRAME_MS or part.size > PART_BYTES
         return "" if due else None
+
+    def _ends_before(self, part: OpenPart, batch: Batch) -> bool:
+        """Whether ``part`` ends before ``batch``, which is not cut: where that comes nearer to a segment's length."""
+        start_ms = begins_ms(batch)
+        age_ms = start_ms - part.info.start_ms
+        due = age_ms + (batch.last_dts_ms - start_ms) / 2 + HOLE_MS >= self._segment_ms
+        can_start = batch.start >= 0 and start_ms == batch.packets[batch.start].dts_ms
+        return bool(self._missing) or (due and can_start) or age_ms >= WITHOUT_KEYFRAME_MS or part.size > PART_BYTES
 
     def _step(self, part: OpenPart, last_ms: int) -> float:
         """The mean distance of two packets, in ms: a stream this slow has no hole there."""
@@ -306,26 +339,28 @@ class Recorder:
         self._tags_base_ms = first_ms
         self._keeper.begun(self)
 
-    def _begin(self, packet: Packet, seq: int, opening: Tracks, gap: str) -> None:
-        """End the part before and make one that begins with ``packet``, number ``seq`` of the stream."""
-        dts_ms = packet.dts_ms
-        if dts_ms - self._tags_base_ms >= EPOCH_MS:
-            self._tags_base_ms = dts_ms
-        self._parts.end(None if gap else dts_ms)
+    def _begin(self, packet: Packet, seq: int, opening: Tracks, gap: str, start_ms: int) -> None:
+        """End the part before; make one that begins at ``start_ms``, with ``packet``, the stream's number ``seq``."""
+        if packet.dts_ms - self._tags_base_ms >= EPOCH_MS:
+            self._tags_base_ms = packet.dts_ms
+        self._parts.end(None if gap else start_ms)
         opening = (packet.track, opening[1]) if packet.is_video else (opening[0], packet.track)
         info = PartInfo(
             recording=self.recording,
             channel=self.stream.name,
             seq=-1,
             base_ms=self._tags_base_ms,
-            start_ms=dts_ms,
+            start_ms=start_ms,
             recording_base_ms=self.base_ms,
             first_seq=seq,
-            started_at=self.started_at + (dts_ms - self.base_ms) / 1000,
+            started_at=self.started_at + (start_ms - self.base_ms) / 1000,
             recording_started_at=self.started_at,
             gap=gap,
         )
-        self._parts.open(info, opening)
+        # Nothing can come before a recording's first part.
+        is_first = self._last_dts_ms is None and self._before is None
+        self._parts.open(info, opening, 0 if is_first else self._missing)
+        self._missing = 0
         self._part_tracks = (None, None)
         self._gap = ""
 
@@ -342,3 +377,10 @@ class Recorder:
     def _finish_if_done(self) -> None:
         if self.is_over and self._parts.all_closed:
             self._keeper.finished(self)
+
+
+def begins_ms(batch: Batch) -> int:
+    """The DTS at which a piece begins: that of its keyframe, which sound may come a little before; or of its first."""
+    first_ms = batch.first_dts_ms
+    key_ms = batch.packets[batch.start].dts_ms if batch.start > 0 else first_ms
+    return key_ms if 0 <= key_ms - first_ms <= LEAD_MS else first_ms

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from relay.archive.notes import dumped
 from relay.archive.packager import InitSegment, init_segment, media_segment, tracks_of
 from relay.archive.playlist import GAP_DATA, GAP_NAME
 from relay.archive.recorder import Earlier
@@ -65,6 +66,8 @@ class Recording:
         self.ended_cleanly = True
         self.is_live = False
         self.is_complete = False
+        self.is_placed = False  # whether ``base_ms`` is that of the stream that runs, or ran last, in this process
+        self.listed = -1  # number of the last segment that the papers in the store may name
         self.is_gone = False  # deleted: what still comes through to the store goes at once
         self.playlist = Paper()
         self.manifest = Paper()
@@ -80,6 +83,7 @@ class Recording:
             if segment.stored:
                 self.stored.add(segment.seq)
                 self.stored_files.add(segment.init_key)
+                self.listed = segment.seq
             stem = segment.init_key.rpartition("/init-")[2].removesuffix(".mp4")
             if stem.isdigit():
                 self.init_count = max(self.init_count, int(stem))
@@ -87,6 +91,7 @@ class Recording:
     def go_live(self) -> None:
         """Media is coming. Papers that say the recording is complete are untrue with the first segment stored."""
         self.is_live = True
+        self.is_placed = False  # until the recorder says
         if self.is_complete:
             self.playlist.written_at = self.manifest.written_at = -math.inf
         self.is_complete = False
@@ -102,6 +107,11 @@ class Recording:
         if segment.thumbnail:
             self.thumbnail_ms = segment.start_ms
         self.extend(media_end_ms(last), last.started_at + last.duration_s, last.seq + 1)
+
+    def rejoin(self, segment: SegmentRow) -> None:
+        """A segment is not what it was, because of one that came before it: the papers are untrue without that."""
+        self.segments = [segment if other.seq == segment.seq else other for other in self.segments]
+        self.playlist.written_at = self.manifest.written_at = -math.inf
 
     def extend(self, end_ms: int, ended_at: float, next_number: int) -> None:
         """The recording reaches to media time ``end_ms``, unix seconds ``ended_at``, though not packaged yet."""
@@ -232,6 +242,7 @@ def package(recording: Recording, closed: ClosedPart, thumbnail_every_s: float =
         starts_with_keyframe=first_video is None or first_video.is_keyframe,
         discontinuity=gap is not None or (bool(earlier) and earlier[-1].init_key != key),
         thumbnail=picture is not None,
+        notes=dumped(part.notes),
     )
     recording.advance(segment)
     marker = [] if gap is None else [_gap_marker(recording, closed.path.parent)]
@@ -275,14 +286,19 @@ def _span(part: Part, closed: ClosedPart) -> tuple[int, int]:
     It ends at what follows it, or else a frame after its last. Sound that begins or ends some frames off counts
     with the picture; sound that goes on without it counts for itself.
     """
-    videos = [packet.dts_ms for packet in part.packets if packet.is_video]
-    sounds = [packet.dts_ms for packet in part.packets if not packet.is_video]
-    start_ms = part.info.start_ms
-    if videos and videos[0] - start_ms <= ALONE_MS:
-        start_ms = videos[0]
+    start_ms, end_ms = span(part.packets, part.info.start_ms)
     whole = closed.before_seq is None or part.last_seq + 1 >= closed.before_seq
     if closed.end_ms is not None and whole:
         return start_ms, closed.end_ms
+    return start_ms, end_ms
+
+
+def span(packets: Sequence[Packet], start_ms: int) -> tuple[int, int]:
+    """(start, end) in ms of ``packets`` (at least one), which begin at ``start_ms``, by themselves."""
+    videos = [packet.dts_ms for packet in packets if packet.is_video]
+    sounds = [packet.dts_ms for packet in packets if not packet.is_video]
+    if videos and videos[0] - start_ms <= ALONE_MS:
+        start_ms = videos[0]
     ends = [_after(times, kind) for times, kind in ((videos, TrackKind.VIDEO), (sounds, TrackKind.AUDIO)) if times]
     end_ms = ends[0] if max(ends) - ends[0] <= ALONE_MS else max(ends)
     return start_ms, max(start_ms, end_ms)

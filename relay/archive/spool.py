@@ -8,7 +8,7 @@ from pathlib import Path
 import google_crc32c
 
 from relay.errors import ProtocolError, SpoolError
-from relay.hub.batch import Tracks
+from relay.hub.batch import Note, Tracks
 from relay.media import Packet, Track
 from relay.media.timeline import FileClock
 from relay.protocol import amf0, flv
@@ -25,6 +25,9 @@ _COMMIT_BODY = len(amf0.encode("relayCommit", {"offset": 0, "seq": 0, "packets":
 _COMMIT_TAG = 11 + _COMMIT_BODY + 4
 _AFTER_CRC = 3 + 4  # the object's end marker and PreviousTagSize
 
+_NOTE = amf0.encode("relayNote")
+NOTE_CHARS = 1000  # of a note's text, at most: a tag that AMF readers take whatever was asked for
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartInfo:
@@ -33,7 +36,8 @@ class PartInfo:
     ``seq`` numbers the parts of a recording. Tags are timed from ``base_ms`` on the stream's timeline;
     ``start_ms`` is the DTS of the first packet there, ``recording_base_ms`` that of the recording's first.
     ``first_seq`` is the stream's number of the first packet. Wall clock in unix seconds. ``gap``: why media is
-    missing before this part, empty where it follows the part before.
+    missing before this part, empty where it follows the part before. ``late``: it was put between parts that were
+    there already, so its packets are numbered by themselves and bound no other part's.
     """
 
     recording: str
@@ -46,6 +50,7 @@ class PartInfo:
     started_at: float
     recording_started_at: float
     gap: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,17 @@ class ClosedPart:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part read back: packets on the stream's timeline, the verified length in bytes, the last packet's number."""
+    """A part read back: packets on the stream's timeline, the verified length in bytes, the last packet's number.
+
+    ``notes``: what its packets came with, each with how many of those are here.
+    """
 
     info: PartInfo
     packets: list[Packet]
     tracks: Tracks
     verified_length: int
     last_seq: int
+    notes: list[Note]
 
 
 def part_header(info: PartInfo, opening: Tracks) -> bytes:
@@ -87,6 +96,7 @@ def part_header(info: PartInfo, opening: Tracks) -> bytes:
         "startedAt": info.started_at,
         "recordingStartedAt": info.recording_started_at,
         "gap": info.gap,
+        "late": info.late,
     }
     described = flv.describe(opening, {})
     body = amf0.encode("onMetaData", amf0.EcmaArray({**described, "fieldRelay": fields}))
@@ -97,6 +107,12 @@ def part_header(info: PartInfo, opening: Tracks) -> bytes:
         if header is not None:
             out.append(flv.tag(type_id, stamp, header))
     return b"".join(out)
+
+
+def note_tag(note: Note, timestamp: int) -> bytes:
+    """The tag that says what the next ``note.packets`` packets came with: a script tag, so that any player skips it."""
+    text = note.text[:NOTE_CHARS].encode(errors="replace").decode()
+    return flv.tag(flv.SCRIPT, timestamp, amf0.encode("relayNote", {"text": text, "packets": note.packets}))
 
 
 def commit_tag(run: bytes, *, offset: int, seq: int, packets: int, timestamp: int) -> bytes:
@@ -183,9 +199,15 @@ def read_part(path: Path, before_seq: int | None = None) -> Part | None:
         tags = flv.TagReader().feed(memoryview(data)[:length])
         info = _info(tags[0])
         depacketizer = flv.Depacketizer(FileClock())
-        packets = []
+        packets: list[Packet] = []
+        found: list[tuple[Note, int]] = []
         for tag in tags[1:]:
-            packet = None if tag.type_id == flv.SCRIPT else depacketizer.feed(tag.type_id, tag.timestamp, tag.body)
+            if tag.type_id == flv.SCRIPT:
+                note = _read_note(tag.body)
+                if note is not None:
+                    found.append((note, len(packets)))
+                continue
+            packet = depacketizer.feed(tag.type_id, tag.timestamp, tag.body)
             if packet is not None:
                 packets.append(packet)
     except (ProtocolError, LookupError, TypeError, ValueError) as error:
@@ -197,7 +219,20 @@ def read_part(path: Path, before_seq: int | None = None) -> Part | None:
         Packet(packet.track, packet.dts_ms + shift, packet.pts_ms + shift, packet.is_keyframe, packet.data)
         for packet in packets
     ]
-    return Part(info, packets, (depacketizer.video, depacketizer.audio), length, last_seq)
+    ends = [*(at for _, at in found[1:]), len(packets)]
+    notes = [Note(note.text, min(note.packets, end - at)) for (note, at), end in zip(found, ends, strict=False)]
+    notes = [note for note in notes if note.packets > 0]
+    return Part(info, packets, (depacketizer.video, depacketizer.audio), length, last_seq, notes)
+
+
+def _read_note(body: bytes) -> Note | None:
+    """What a note's tag says; None for another script tag. Raises ProtocolError, ValueError."""
+    if not body.startswith(_NOTE):
+        return None
+    _, values = amf0.decode(body)
+    if not isinstance(values, dict):
+        raise ValueError("a note that is none")
+    return Note(str(values.get("text", "")), int(amf0.number(values.get("packets"))))
 
 
 def read_info(path: Path) -> PartInfo | None:
@@ -243,6 +278,7 @@ def _info(tag: flv.Tag) -> PartInfo:
         started_at=float(found["startedAt"]),
         recording_started_at=float(found["recordingStartedAt"]),
         gap=str(found["gap"]),
+        late=bool(found.get("late", False)),
     )
 
 

@@ -19,6 +19,7 @@ from relay.archive.spool import (
 )
 from relay.database import RecordingRow
 from relay.errors import SpoolError
+from relay.hub.batch import Note
 
 _FIRST_LOOK = 1 << 20
 
@@ -72,11 +73,7 @@ def find(spool: Spool) -> list[Leftover]:
             number = part_number(path)
             if number is not None:
                 numbered.append((number, path))
-        numbered.sort()
-        for index, (number, path) in enumerate(numbered):
-            following = numbered[index + 1] if index + 1 < len(numbered) else None
-            follows = following is not None and following[0] == number + 1
-            leftover.parts.append(LeftPart(path, following[1] if follows and following is not None else None))
+        leftover.parts += _following(sorted(numbered))
         found.append(leftover)
     return found
 
@@ -95,10 +92,53 @@ def resolve(left: LeftPart) -> ClosedPart | None:
         else:
             set_aside(left.path)
         return None
+    return _bounded(left, info)
+
+
+def _bounded(left: LeftPart, info: PartInfo) -> ClosedPart:
+    """A part left behind, up to where the one that follows it begins."""
     following = _info(left.following) if left.following is not None and left.following.exists() else None
     if following is None or following.gap or following.recording_base_ms != info.recording_base_ms:
         return ClosedPart(left.path, info)
+    if following.late or info.late:
+        return ClosedPart(left.path, info)
     return ClosedPart(left.path, info, following.start_ms, following.first_seq)
+
+
+def noted(folder: Path, limit: int) -> dict[int, list[Note]]:
+    """The notes in the parts that lie in ``folder``, those still written to as well, by number and in order.
+
+    Up to the part that has brought more than ``limit``, the newest first. What cannot be read has none.
+    """
+    numbered = sorted((number, path) for path in _within(folder) if (number := part_number(path)) is not None)
+    found: dict[int, list[Note]] = {}
+    for left in reversed(_following(numbered)):
+        if limit <= 0:
+            break
+        # Its name may change while this looks: to that of a closed part.
+        path = left.path if left.path.exists() else left.path.with_name(left.path.name.removesuffix(".part"))
+        try:
+            info = _info(path)
+            part = None if info is None else read_part(path, _bounded(left, info).before_seq)
+        except SpoolError:
+            continue  # packaged meanwhile, or set aside when its turn comes
+        if part is not None and part.notes:
+            found[part.info.seq] = part.notes
+            limit -= len(part.notes)
+    return dict(sorted(found.items()))
+
+
+def _within(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _following(numbered: list[tuple[int, Path]]) -> list[LeftPart]:
+    """Parts in order, each with the one whose number is the next."""
+    numbers = dict(numbered)
+    return [LeftPart(path, numbers.get(number + 1)) for number, path in numbered]
 
 
 def _info(path: Path) -> PartInfo | None:

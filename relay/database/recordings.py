@@ -35,7 +35,10 @@ class RecordingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRow:
-    """One closed CMAF segment. ``start_ms``: media time since the recording's base; ``started_at``: unix seconds."""
+    """One closed CMAF segment. ``start_ms``: media time since the recording's base; ``started_at``: unix seconds.
+
+    ``notes``: what its packets came with, as JSON; empty where they came with nothing.
+    """
 
     seq: int
     object_key: str
@@ -49,6 +52,7 @@ class SegmentRow:
     starts_with_keyframe: bool = True
     discontinuity: bool = False
     thumbnail: bool = False
+    notes: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,38 @@ class RecordingsRepo:
         def work(connection: sa.Connection) -> None:
             at = (segments.c.recording == recording) & (segments.c.seq == row.seq)
             connection.execute(sa.delete(segments).where(at))
+            connection.execute(sa.insert(segments).values(recording=recording, **asdict(row)))
+
+        await self._run(work)
+
+    async def put_between(
+        self,
+        recording: str,
+        row: SegmentRow,
+        gone: Sequence[int],
+        left: Sequence[GapRow],
+        after: int,
+        *,
+        discontinuity: bool,
+    ) -> None:
+        """Add a segment before that numbered ``after``, and what it makes of the gaps there, in one go.
+
+        ``gone``: the starts in ms of gaps it was missing in, ``left``: what is left of them; ``discontinuity``: whether
+        the one after it still breaks.
+        """
+
+        def work(connection: sa.Connection) -> None:
+            own = segments.c.recording == recording
+            for start_ms in {*gone, *(gap.start_ms for gap in left)}:
+                connection.execute(
+                    sa.delete(gaps).where((gaps.c.recording == recording) & (gaps.c.start_ms == start_ms))
+                )
+            for gap in left:
+                connection.execute(sa.insert(gaps).values(recording=recording, **asdict(gap)))
+            connection.execute(
+                sa.update(segments).where(own & (segments.c.seq == after)).values(discontinuity=discontinuity)
+            )
+            connection.execute(sa.delete(segments).where(own & (segments.c.seq == row.seq)))
             connection.execute(sa.insert(segments).values(recording=recording, **asdict(row)))
 
         await self._run(work)
@@ -176,6 +212,17 @@ class RecordingsRepo:
 
         def work(connection: sa.Connection) -> Sequence[SegmentRow]:
             return [SegmentRow(**_without(row, "recording")) for row in connection.execute(statement).mappings()]
+
+        return await self._run(work)
+
+    async def notes(self, recording: str, limit: int) -> Sequence[tuple[int, str]]:
+        """(number, notes) of the last ``limit`` segments with notes, in order."""
+        table = segments.c
+        statement = sa.select(table.seq, table.notes).where((table.recording == recording) & (table.notes != ""))
+        statement = statement.order_by(table.seq.desc()).limit(limit)
+
+        def work(connection: sa.Connection) -> Sequence[tuple[int, str]]:
+            return [(row.seq, row.notes) for row in connection.execute(statement)][::-1]
 
         return await self._run(work)
 

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0003"  # of the migration that makes this schema
+VERSION = "0004"  # of the migration that makes this schema
 metadata = sa.MetaData()
 
 channels = sa.Table(
@@ -59,6 +59,7 @@ segments = sa.Table(
     sa.Column("starts_with_keyframe", sa.Boolean, nullable=False),
     sa.Column("discontinuity", sa.Boolean, nullable=False),
     sa.Column("thumbnail", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("notes", sa.Text, nullable=False, server_default=""),  # JSON; empty where there are none
 )
 
 gaps = sa.Table(

@@ -89,7 +89,14 @@ class Batch:
             audio = first.track
         if audio is None:
             audio = self.closing[1]
-        return Batch(self.packets[index:], (video, audio), self.seq, closing=self.closing)
+        return Batch(
+            self.packets[index:],
+            (video, audio),
+            self.seq,
+            closing=self.closing,
+            note=self.note,
+            missing=self.missing,
+        )
 
     @property
     def first_dts_ms(self) -> int:

@@ -69,8 +69,9 @@ class Lease:
         """A piece of seconds that arrived at once: kept now, and shown at the pace of its clock. For those who never
         ``write``.
 
-        ``note`` is written to disk with it, ``missing`` says how many pieces did not come before it. The stream's
-        number of its last packet: ``Publisher.committed`` is told that one, or a later one, once all of it is durable.
+        ``note`` (up to 1,000 characters) is written to disk with it; ``missing`` says how many pieces, before one with
+        a note, did not come. The stream's number of its last packet: ``Publisher.committed`` is told that one, or a
+        later one, once all of it is durable.
         """
         if self.current:
             self._hub.kept(self, packets, note, missing)

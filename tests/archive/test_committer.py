@@ -24,8 +24,8 @@ class Owner:
         self.closed: list[Path] = []
         self.failures: list[tuple[OpenPart, list[Chunk], OSError]] = []
 
-    def number(self) -> int:
-        self.next_number += 1
+    def number(self, skip: int) -> int:
+        self.next_number += 1 + skip
         return self.next_number - 1
 
     def committed(self, part: OpenPart, seq: int) -> None:

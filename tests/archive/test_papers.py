@@ -1,6 +1,7 @@
 """Playlist and manifest in the store: at the end at once, before it now and then; lost ones are written again."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -95,6 +96,7 @@ async def test_one_that_waits_for_its_last_segments_has_its_playlist_renewed_sel
     row = await house.finished()
     recording = house.archive._recordings[row.id]
     recording.stored.discard(0)
+    recording.listed = -1
     recording.playlist.due = True
     recording.playlist.written_at -= module.PLAYLIST_EVERY_S + 1
     house.archive._papers.tick(recording)
@@ -103,3 +105,24 @@ async def test_one_that_waits_for_its_last_segments_has_its_playlist_renewed_sel
     house.archive._papers.tick(recording)
     assert not recording.playlist.due
     recording.stored.add(0)
+
+
+async def test_papers_never_name_less_than_they_did(house: House, packets: list[Packet]) -> None:
+    """As while a segment between others is on its way to the store."""
+    publish(house.hub, "talk", packets)[0].release(clean=True)
+    row = await house.finished()
+    recording = house.archive._recordings[row.id]
+    was = {name: (house.stored_folder(row) / name).read_bytes() for name in ("index.m3u8", "manifest.json")}
+    recording.stored.discard(1)
+    for paper in (recording.playlist, recording.manifest):
+        paper.due, paper.written_at = True, -math.inf
+    house.archive._papers.tick(recording)
+    await house.archive._papers.done()
+    assert await house.archive._uploader.drain(30)
+    assert {name: (house.stored_folder(row) / name).read_bytes() for name in was} == was
+    assert (recording.playlist.due, recording.manifest.due) == (True, True)
+    recording.stored.add(1)
+    house.archive._papers.renew(recording)
+    await house.finished()
+    assert (house.stored_folder(row) / "index.m3u8").read_bytes() == was["index.m3u8"]
+    assert (house.stored_folder(row) / "manifest.json").read_bytes() != was["manifest.json"], "signed again, later"

@@ -70,6 +70,14 @@ def test_missing_time_is_there_as_entries_without_media() -> None:
     assert [item.name for item in read_playlist(text.encode()).segments] == ["000000.m4s", "000001.m4s", "000002.m4s"]
 
 
+def test_behind_what_is_left_out_players_are_told_whatever_its_number() -> None:
+    rows = [row(0), row(2, init_key="", object_key="talk/r1/000002.flv"), row(5), row(6)]
+    parsed = m3u8.loads(media_playlist(rows, complete=True))
+    assert [segment.discontinuity for segment in parsed.segments] == [False, True, False]
+    parsed = m3u8.loads(media_playlist([row(0, init_key=""), row(4), row(7), row(8)], complete=True))
+    assert [segment.discontinuity for segment in parsed.segments] == [False] * 3
+
+
 def test_what_is_kept_as_flv_is_left_out() -> None:
     rows = [row(0), row(1, init_key="", object_key="talk/r1/000001.flv"), row(2)]
     parsed = m3u8.loads(media_playlist(rows, complete=True))

@@ -9,8 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.archive import spool
-from relay.archive.spool import PartInfo, commit_tag, commits, part_header, read_info, read_part, recover
+from relay.archive.spool import (
+    NOTE_CHARS,
+    PartInfo,
+    commit_tag,
+    commits,
+    note_tag,
+    part_header,
+    read_info,
+    read_part,
+    recover,
+)
 from relay.errors import SpoolError
+from relay.hub.batch import Note
 from relay.media import Codec, Packet, Track
 from relay.protocol import flv
 from tests.archive.media import batches, read_packets
@@ -173,3 +184,64 @@ def test_a_recording_has_a_folder_that_goes_when_empty(tmp_path: Path) -> None:
 )
 def test_part_numbers(name: str, number: int | None) -> None:
     assert spool.part_number(Path(name)) == number
+
+
+def noted(path: Path, notes: list[tuple[str, int]]) -> list[int]:
+    """A part of batches that came with notes, each a commit of its own; where each commit ends."""
+    data, ends, seq = part_header(INFO, (MP3, MP3)), [], INFO.first_seq - 1
+    sealed = 0
+    for text, count in notes:
+        data += note_tag(Note(text, count), 0) if text else b""
+        data += flv.encode_batch(sound(count), (None, MP3), INFO.base_ms)
+        seq += count
+        packets = seq - INFO.first_seq + 1
+        data += commit_tag(data[sealed:], offset=len(data), seq=seq, packets=packets, timestamp=0)
+        sealed = len(data)
+        ends.append(sealed)
+    path.write_bytes(data)
+    return ends
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a.ts", "b.ts é", "\0\ud800"]), st.integers(1, 4)), min_size=1, max_size=4)
+)
+@settings(max_examples=15, deadline=None)
+def test_notes_never_count_more_packets_than_a_tail_cut_anywhere_leaves(
+    tmp_path_factory: pytest.TempPathFactory, wanted: list[tuple[str, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("noted") / "000007.flv.part"
+    ends = [0, *noted(path, wanted)]
+    data = path.read_bytes()
+    for length in range(len(data) + 1):
+        path.write_bytes(data[:length])
+        kept = wanted[: ends.index(max(end for end in ends if end <= length))]
+        part = read_part(path)
+        assert (0 if part is None else len(part.packets)) == sum(count for _, count in kept), length
+        found = [] if part is None else [(note.text, note.packets) for note in part.notes]
+        assert found == [(text.replace("\ud800", "?"), count) for text, count in kept if text]
+
+
+def test_a_note_whose_packets_are_not_all_there_counts_those_that_are(tmp_path: Path) -> None:
+    run = part_header(INFO, (None, MP3)) + note_tag(Note("a.ts", 9), 0)
+    run += flv.encode_batch(sound(3), (None, MP3), INFO.base_ms) + note_tag(Note("x" * 5000, 7), 0)
+    run += flv.encode_batch(sound(2), (None, MP3), INFO.base_ms) + note_tag(Note("nothing of it", 2), 0)
+    path = tmp_path / "000007.flv"
+    path.write_bytes(run + commit_tag(run, offset=len(run), seq=45, packets=5, timestamp=0))
+    part = read_part(path)
+    assert part is not None
+    assert part.notes == [Note("a.ts", 3), Note("x" * NOTE_CHARS, 2)]
+
+
+def test_a_part_with_notes_is_plain_flv_for_any_player(tmp_path: Path) -> None:
+    packets = read_packets(clips.make(clips.H264_B))
+    path = tmp_path / "000000.flv"
+    half = len(packets) // 2
+    data = part_header(replace(INFO, base_ms=0, start_ms=0), (None, None))
+    for run in (packets[:half], packets[half:]):
+        data += note_tag(Note("segment.ts", len(run)), run[0].dts_ms) + flv.encode_batch(run, (None, None))
+    path.write_bytes(data)
+    words = ["ffprobe", "-v", "error", "-count_packets", "-show_entries", "stream=codec_type,nb_read_packets"]
+    done = subprocess.run([*words, "-of", "csv=p=0", str(path)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    counts = dict(line.split(",") for line in done.stdout.split() if line.startswith(("video", "audio")))
+    assert int(counts["video"]) + int(counts["audio"]) == len(packets)

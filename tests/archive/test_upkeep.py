@@ -16,7 +16,9 @@ from relay.protocol import flv
 TRACK = Track(codec=Codec.MP3, sample_rate=44100, channels=2)
 
 
-def part(path: Path, seq: int, start_ms: int, first_seq: int, gap: str = "", base_ms: int = 100) -> Path:
+def part(
+    path: Path, seq: int, start_ms: int, first_seq: int, gap: str = "", base_ms: int = 100, late: bool = False
+) -> Path:
     info = PartInfo(
         recording=path.parent.name,
         channel=path.parent.parent.name,
@@ -28,6 +30,7 @@ def part(path: Path, seq: int, start_ms: int, first_seq: int, gap: str = "", bas
         started_at=1000.0 + start_ms / 1000,
         recording_started_at=1000.0,
         gap=gap,
+        late=late,
     )
     packet = Packet(TRACK, start_ms, start_ms, True, b"\xff\xfb\x90\x64")
     run = part_header(info, (None, None)) + flv.encode_batch([packet], (None, None))
@@ -58,6 +61,17 @@ def test_leftovers_are_found_oldest_first_without_opening_them(tmp_path: Path) -
     ]
     assert not (newer / "000009.m4s.tmp").exists()
     assert upkeep.tail(other) == (19_900, 1020.0)
+
+
+def test_a_late_part_bounds_no_other_and_is_bounded_by_none(tmp_path: Path) -> None:
+    """Its packets are numbered from 1, theirs from wherever the stream was; without a hole there is no gap to tell."""
+    folder = tmp_path / "talk" / "r1"
+    part(folder / "000003.flv", 3, 6100, 50)
+    part(folder / "000004.flv", 4, 12_100, 1, late=True)
+    part(folder / "000005.flv.part", 5, 18_100, 1)
+    (found,) = upkeep.find(Spool(tmp_path))
+    resolved = [upkeep.resolve(left) for left in found.parts]
+    assert [(item.end_ms, item.before_seq) for item in resolved if item is not None] == [(None, None)] * 3
 
 
 def test_an_open_part_without_a_commit_goes_and_a_closed_one_is_set_aside(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_the_schemas_version_is_that_of_the_last_migration() -> None:
     assert ScriptDirectory.from_config(config()).get_current_head() == VERSION
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
 async def test_an_earlier_relays_database_is_brought_up_to_date(version: str, tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/relay.db")
     with engine.begin() as connection:

@@ -1,5 +1,7 @@
 """RecordingsRepo: sums, order, and operations that can be repeated."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy.exc import IntegrityError
 
@@ -92,3 +94,31 @@ async def test_a_recording_is_restored_as_a_whole_and_only_once(database: Databa
     with pytest.raises(IntegrityError):
         await repo.restore(row, [segment(8), segment(8)], [], replace=True)
     assert [item.seq for item in await repo.segments("r1")] == [7], "half of it was written"
+
+
+async def test_a_segment_put_between_others_changes_what_is_around_it_and_nothing_else(database: Database) -> None:
+    repo = database.recordings
+    for name in ("r1", "r2"):
+        await repo.create(RecordingRow(id=name, channel="demo", state="complete", started_at=1000.0))
+        for seq in (0, 4):
+            await repo.add_segment(name, replace(segment(seq, stored=True), discontinuity=seq == 4))
+        for start_ms in (6000, 40_000):
+            await repo.add_gap(name, GapRow(start_ms=start_ms, length_ms=18_000, reason="segments missing"))
+    left = [GapRow(start_ms=at, length_ms=6000, reason="segments missing") for at in (6000, 18_000)]
+    for _ in range(2):
+        await repo.put_between("r1", segment(2), [6000], left, 4, discontinuity=False)
+    assert await repo.gaps("r1") == [*left, GapRow(start_ms=40_000, length_ms=18_000, reason="segments missing")]
+    found = [(item.seq, item.stored, item.discontinuity) for item in await repo.segments("r1")]
+    assert found == [(0, True, False), (2, False, False), (4, True, False)]
+    assert [gap.length_ms for gap in await repo.gaps("r2")] == [18_000, 18_000]
+    assert [item.discontinuity for item in await repo.segments("r2")] == [False, True]
+
+
+async def test_the_last_notes_are_read_in_order(database: Database) -> None:
+    repo = database.recordings
+    await repo.create(RecordingRow(id="r1", channel="demo", state="recording", started_at=1000.0))
+    for seq in range(6):
+        await repo.add_segment("r1", replace(segment(seq), notes=f'[["{seq}.ts",5]]' if seq != 3 else ""))
+    assert await repo.notes("r1", 3) == [(2, '[["2.ts",5]]'), (4, '[["4.ts",5]]'), (5, '[["5.ts",5]]')]
+    assert await repo.notes("r2", 3) == []
+    assert (await repo.segments("r1"))[5].notes == '[["5.ts",5]]'
