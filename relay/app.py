@@ -142,10 +142,10 @@ class App:
         return f"{scheme}://{self._publish_host()[0]}:{self.hls.port}{ROOT}"
 
     async def _notes(self, channel: str) -> Sequence[Note]:
-        return ()
+        return () if self.archive is None else await self.archive.notes(channel)
 
     async def _backfill(self, channel: str, packets: Sequence[Packet], note: str) -> bool:
-        return False
+        return self.archive is not None and await self.archive.backfill(channel, packets, note)
 
     def _playback_base(self) -> str:
         if self.settings.http.public_url:

@@ -5,6 +5,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -30,16 +31,26 @@ class Upload:
 class BadLink:
     """``url``: where the encoder uploads; ``target``: the same at the relay. Each request is repeated until a 2xx."""
 
-    def __init__(self, target: str, *, cut: float = 0.2, delay_s: float = 0.2, seed: int = 8216) -> None:
+    def __init__(
+        self, target: str, *, cut: float = 0.2, delay_s: float = 0.2, seed: int = 8216, held: str = ""
+    ) -> None:
         self._target = urlsplit(target)
         self._cut = cut
         self._delay_s = delay_s
+        self._held = held
         self._random = random.Random(seed)
         self._queue: asyncio.Queue[Upload] = asyncio.Queue()
         self._bringing: list[asyncio.Task[None]] = []
         self.uploads: list[Upload] = []
         self.cuts = 0
         self.url = ""
+
+    def let_go(self) -> None:
+        """Bring what was ``held`` back until now: the upload of that name."""
+        self._held = ""
+        for upload in self.uploads:
+            if not upload.statuses:
+                self._queue.put_nowait(upload)
 
     @property
     def segments(self) -> list[Upload]:
@@ -67,7 +78,8 @@ class BadLink:
     async def _take(self, request: web.BaseRequest) -> web.StreamResponse:
         upload = Upload(request.method, request.path.strip("/"), await request.content.read())
         self.uploads.append(upload)
-        self._queue.put_nowait(upload)
+        if upload.name != self._held:
+            self._queue.put_nowait(upload)
         return web.Response(status=201)
 
     async def _bring(self) -> None:
@@ -111,9 +123,9 @@ class BadLink:
 
 
 @contextlib.asynccontextmanager
-async def bad_link(target: str, **how: float) -> AsyncIterator[BadLink]:
+async def bad_link(target: str, **how: Any) -> AsyncIterator[BadLink]:
     """A BadLink in front of ``target`` (the relay's address, the key included)."""
-    link = BadLink(target, **how)  # type: ignore[arg-type]
+    link = BadLink(target, **how)
     runner = web.ServerRunner(web.Server(link._take), handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
