@@ -16,6 +16,7 @@ from relay.ingest.admission import Admission
 from relay.ingest.base import tcp_info
 from relay.ingest.demux import Demuxer
 from relay.ingest.feed import SegmentFeed
+from relay.ingest.hls_fragments import Fragment, FragmentCutter
 from relay.ingest.hls_playlist import Playlist, read_playlist
 from relay.ingest.hls_server import Listener, UploadConnection
 from relay.ingest.inits import MOST_BYTES, Inits, is_init_name
@@ -177,8 +178,7 @@ class HlsPush:
         channel.feed.uploading += is_media
         try:
             await asyncio.shield(channel.ready)
-            body = await self._body(request, name, channel.feed)
-            return await self._take(channel, path, body)
+            return await self._receive(request, name, channel, path)
         finally:
             channel.uploads.remove(path)
             channel.feed.uploading -= is_media
@@ -214,8 +214,11 @@ class HlsPush:
         transport = request.transport
         feed.rtt_s = tcp_info(transport.get_extra_info("socket")).rtt_s if transport is not None else None
 
-    async def _body(self, request: web.BaseRequest, name: str, feed: SegmentFeed) -> bytes:
-        """The whole body. Raises LimitError where it is too long, _AnswerError where it breaks off or stands still."""
+    async def _receive(self, request: web.BaseRequest, name: str, channel: _Channel, path: str) -> web.Response:
+        """Read the body and take it, as a whole, or fragment by fragment where it is a track without an end.
+
+        Raises LimitError where it is too long, _AnswerError where it breaks off or stands still.
+        """
         most = self._settings.limits.hls_segment_bytes
         if (request.content_length or 0) > most:
             raise LimitError("hls_segment", f"an upload of {request.content_length} bytes; {most} are allowed")
@@ -223,24 +226,68 @@ class HlsPush:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         body = bytearray()
+        until = asyncio.get_running_loop().time() + UPLOAD_S
+        while data := await self._piece(request, name, channel.feed):
+            body += data
+            if len(body) > most:
+                raise LimitError("hls_segment", f"an upload of more than {most} bytes")
+            if asyncio.get_running_loop().time() > until:
+                self._stats.limit_hits["hls_upload"] += 1
+                raise _AnswerError(408, "slow", "the upload came too slowly")
+            if request.content_length is None and body[4:8] == b"ftyp":
+                cutter = FragmentCutter(most)
+                fragments = cutter.feed(bytes(body))
+                if cutter.init and fragments:
+                    return await self._stream(request, name, channel, path, cutter, fragments)
+        return await self._take(channel, path, bytes(body))
+
+    async def _piece(self, request: web.BaseRequest, name: str, feed: SegmentFeed) -> bytes:
+        """What comes next of a body; empty at its end."""
         try:
-            async with asyncio.timeout(UPLOAD_S):
-                while True:
-                    async with asyncio.timeout(self._settings.limits.media_closed_s):
-                        data = await request.content.readany()
-                    if not data:
-                        return bytes(body)
-                    body += data
-                    feed.bytes_received += len(data)
-                    self._links.bytes_received[name] += len(data)
-                    if len(body) > most:
-                        raise LimitError("hls_segment", f"an upload of more than {most} bytes")
+            async with asyncio.timeout(self._settings.limits.media_closed_s):
+                data = await request.content.readany()
         except TimeoutError as error:
             self._stats.limit_hits["hls_upload"] += 1
             raise _AnswerError(408, "slow", "the upload came too slowly") from error
         except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
             self._stats.segments["cut"] += 1
             raise _AnswerError(400, "cut", "the upload broke off") from error  # most likely nobody is there to read it
+        feed.bytes_received += len(data)
+        self._links.bytes_received[name] += len(data)
+        return data
+
+    async def _stream(
+        self,
+        request: web.BaseRequest,
+        name: str,
+        channel: _Channel,
+        path: str,
+        cutter: FragmentCutter,
+        fragments: list[Fragment],
+    ) -> web.Response:
+        """A body that begins with its init segment: each fragment is a segment of its own, and sent again as such."""
+        last = -1
+        try:
+            async with asyncio.TaskGroup() as puts:
+                while True:
+                    for fragment in fragments:
+                        last = fragment.number
+                        segment = Segment(last, f"{path}#{last}", fragment.data, cutter.init, track=path)
+                        puts.create_task(self._put(channel, segment))
+                    data = await self._piece(request, name, channel.feed)
+                    if not data:
+                        break
+                    fragments = cutter.feed(data)
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group
+        if cutter.is_ended:
+            channel.feed.end(clean=True, after=(path, last))
+        return web.Response(status=201)
+
+    async def _put(self, channel: _Channel, segment: Segment) -> Outcome:
+        outcome = await channel.feed.put(segment)
+        self._stats.segments[outcome] += 1
+        return outcome
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -261,8 +308,7 @@ class HlsPush:
             init = await self._init_for(channel, name)
         track, number = split_name(name) if channel.playlist.counts else ("", UNNUMBERED)
         segment = Segment(number, name, body, init, name in channel.playlist.breaks, track)
-        outcome = await channel.feed.put(segment)
-        self._stats.segments[outcome] += 1
+        outcome = await self._put(channel, segment)
         return web.Response(status=200 if outcome is Outcome.KNOWN else 201)
 
     async def _init_for(self, channel: _Channel, name: str) -> bytes:

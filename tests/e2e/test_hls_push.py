@@ -160,6 +160,21 @@ async def test_dash_with_audio_and_video_apart(relay: Relay, processes: Processe
     assert abs(len(found["audio"]) - 5 * 48000 / 1024) < 3
 
 
+async def test_tracks_without_an_end(relay: Relay, processes: Processes) -> None:
+    """Audio and video as one long chunked POST each, both from the same ffmpeg (DASH-IF live ingest, interface 1)."""
+    channel = await relay.add_channel("talk")
+    source = ("-readrate", "1.5", *VIDEO, "-readrate", "1.5", *AUDIO)
+    flags = ("-movflags", "empty_moov+default_base_moof+cmaf", "-frag_duration", "500000", "-method", "POST")
+    outputs = (
+        *("-map", "0:v", *H264, *flags, "-t", "5", "-f", "mp4", f"{upload_url(relay, channel)}/talk.cmfv"),
+        *("-map", "1:a", *AAC, *flags, "-t", "5", "-f", "mp4", f"{upload_url(relay, channel)}/talk.cmfa"),
+    )
+    await processes.start(FFMPEG, *QUIET, *source, *outputs, name="ffmpeg").done(60)
+    found = payloads.of_recording(await recorded(relay, "talk"))
+    assert len(found["video"]) == len(set(found["video"])) == 100
+    assert abs(len(found["audio"]) - 5 * 48000 / 1024) < 3
+
+
 async def test_gstreamer_and_an_uploader(relay: Relay, processes: Processes, tmp_path: Path) -> None:
     """hlssink2 writes files; a script uploads each when it is finished, and the playlist after it."""
     folder = tmp_path / "hls"

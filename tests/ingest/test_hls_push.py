@@ -135,6 +135,37 @@ async def test_fmp4_with_its_init_segment_before_behind_and_at_the_same_time(
     assert door.seq > 300
 
 
+async def test_a_track_as_one_endless_body(door: Uploader, fmp4: Sequence[Piece]) -> None:
+    sent: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def body() -> AsyncIterator[bytes]:
+        while data := await sent.get():
+            yield data
+
+    sent.put_nowait(fmp4[0].init)
+    posting = asyncio.create_task(door.put("live.cmfv", body(), "POST"))
+    for number, piece in enumerate(fmp4[:3]):
+        sent.put_nowait(piece.data)
+        await until(lambda seen=number: door.app.hls.stats.segments["stored"] == seen + 1)  # type: ignore[misc]
+    assert not posting.done()
+    sent.put_nowait(b"\0\0\0\x08mfra")
+    sent.put_nowait(b"")
+    assert (await posting).status == 201
+    stream = door.app.hub.stream("demo")
+    await until(lambda: stream.state is StreamState.OFFLINE)
+    assert stream.ended_cleanly
+    assert stream.stats.video_packets == 90
+
+
+async def test_an_endless_body_that_makes_no_sense(door: Uploader, fmp4: Sequence[Piece]) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield fmp4[0].init + fmp4[0].data
+        yield b"\0\0\0\2junk"
+
+    answer = await door.put("live.cmfv", body(), "POST")
+    assert (answer.status, "is not possible in a stream" in answer.text) == (422, True)
+
+
 async def test_an_init_segment_that_never_comes(tmp_path: Path, fmp4: Sequence[Piece]) -> None:
     async with uploader(tmp_path, limits={"hls_window_s": 0.2}) as door:
         answer = await door.put(fmp4[0].name, fmp4[0].data)
