@@ -132,8 +132,7 @@ class SegmentFeed:
         for key in self._known.learn(await self._notes(self.channel)):
             track, number = split_name(key.name)
             if number >= 0:
-                lane = self._lane(track)
-                lane.next = max(lane.next or 0, number + 1)
+                self._lane(track).next = number + 1  # of the last run of the encoder, where there were several
         self._has_learnt = True
 
     async def _go_on(self, piece: Piece, kept: int) -> Outcome:
@@ -266,9 +265,10 @@ class SegmentFeed:
         last_ms = lease.stream.last_dts_ms
         return origin_ms if last_ms is None else max(last_ms + 1, origin_ms - read.length_ms)
 
-    def _acquire(self) -> Lease:
+    def _acquire(self, *, is_admitted: bool = False) -> Lease:
         """Take the channel, from whoever has it. Raises RefusedError."""
-        self._admit(self.channel)
+        if not is_admitted:
+            self._admit(self.channel)
         self._renewing = True
         try:
             self._lease = lease = self._hub.publish(self.channel, self)
@@ -285,7 +285,11 @@ class SegmentFeed:
         return lease
 
     def _begin_run(self, piece: Piece) -> None:
-        """The encoder has started anew, or another one has: numbers and clocks of before mean nothing any more."""
+        """The encoder has started anew, or another one has: numbers and clocks of before mean nothing any more.
+
+        Raises RefusedError, and changes nothing then.
+        """
+        self._admit(self.channel)
         log.info("the encoder starts anew", channel=self.channel, name=piece.segment.name[-80:])
         for lane in self._lanes.values():
             lane.hurry()
@@ -293,7 +297,7 @@ class SegmentFeed:
             self._drop(RefusedError("replaced", "the encoder has started anew"))
         self._lanes.clear()
         self._unnumbered.clear()
-        self._lease = self._acquire()
+        self._acquire(is_admitted=True)
 
     # --- hub.Publisher ----------------------------------------------------------------------------------------------
 

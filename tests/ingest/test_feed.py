@@ -209,6 +209,11 @@ async def test_after_a_restart_nothing_is_kept_twice(pieces: Sequence[Piece]) ->
         made.kept.notes = [Note(batch.note, len(batch.packets)) for batch in before] + [Note("somebody's", 3)]
         await made.put(pieces[4])
         assert made.kept.missing == [1], "the hole counts from what is on disk"
+    async with channel() as made:
+        made.kept.notes = [Note('{"name":"seg00700.ts","sha256":""}', 3), Note(before[1].note, 1000)]
+        await made.put(pieces[3])
+        assert made.kept.missing == [1], "an earlier run of the encoder counts no more"
+        assert made.hub.stream("demo").stats.publishers == 1
 
 
 async def test_what_is_no_media_leaves_nothing_and_may_be_sent_again(pieces: Sequence[Piece]) -> None:
