@@ -68,7 +68,7 @@ async def test_a_link_that_cuts_delays_and_reorders(
     channel = await relay.add_channel("talk")
     async with bad_link(upload_url(relay, channel)) as link:
         await encode(processes, link.url, "-method", "PUT", "-hls_segment_type", kind)
-        await link.drained()
+        await link.drained(900 if FULL else 120)
         assert len(link.segments) >= SECONDS / SEGMENT_S
         assert link.cuts > (100 if FULL else 0)
     recording = await recorded(relay, "talk")
@@ -139,10 +139,12 @@ async def test_ffmpeg_straight_to_the_relay(words: tuple[str, ...], relay: Relay
 
 
 async def test_ffmpeg_with_persistent_connections(relay: Relay, processes: Processes) -> None:
-    """ffmpeg 9 uploads no playlist then (named quirk): the stream is held, and its end is not clean."""
+    """ffmpeg 9 uploads hardly any playlist then, often not even the last (named quirk): the stream is held instead."""
     channel = await relay.add_channel("talk")
     await encode(processes, upload_url(relay, channel), "-method", "PUT", "-http_persistent", "1", seconds=4)
-    await relay.wait_channel("talk", "holding", within=60)
+    async with asyncio.timeout(60):
+        while (await relay.channel("talk"))["state"] == "live":  # noqa: ASYNC110 - another process is waited for
+            await asyncio.sleep(0.1)
     samples = await relay.metrics()
     assert samples['relay_ingest_packets_total{channel="talk",track="video"}'] == 80
     assert samples['relay_hls_segments_total{outcome="stored"}'] == 8
