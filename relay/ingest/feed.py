@@ -5,7 +5,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
 
 import structlog
 
@@ -15,7 +14,7 @@ from relay.hub import Hub, Lease
 from relay.ingest.base import PublisherInfo
 from relay.ingest.demux import Demuxed, Demuxer
 from relay.ingest.known import Known
-from relay.ingest.order import Lane, Piece
+from relay.ingest.order import Ending, Lane, Piece, Turns
 from relay.ingest.segment import Backfill, Key, Notes, Outcome, Segment, key_of, split_name
 from relay.ingest.segment_clock import FixedClock, SegmentClock, in_order
 from relay.media import Packet
@@ -28,14 +27,6 @@ FORGET_S = 15.0  # from the end of a stream until the same segments again are a 
 _MOST_ENDING_S = 30.0
 
 log = structlog.get_logger("relay.ingest.hls")
-
-
-class _Ending(NamedTuple):
-    """A goodbye at loop time ``since``, behind segment ``number`` of ``track``."""
-
-    since: float
-    track: str
-    number: int
 
 
 class SegmentFeed:
@@ -83,6 +74,7 @@ class SegmentFeed:
         self._lanes: dict[str, Lane] = {}
         self._known = Known()
         self._unnumbered: Counter[str] = Counter()  # how many came without a number
+        self._turns = Turns()
         self._learning = asyncio.Lock()
         self._has_learnt = False
         self._released_at = float("inf")
@@ -90,7 +82,7 @@ class SegmentFeed:
         self._media_at = 0.0  # loop time of the last segment that went to the stream
         self._length_ms = 0
         self._stalled = False
-        self._ending: _Ending | None = None
+        self._ending: Ending | None = None
 
     # --- a segment --------------------------------------------------------------------------------------------------
 
@@ -119,10 +111,12 @@ class SegmentFeed:
         if segment.number < 0:
             segment = replace(segment, number=self._unnumbered[segment.track])
             self._unnumbered[segment.track] += 1
-        async with self._learning:
-            if not self._has_learnt:
-                await self._learn()
-        read = await self._demuxer.demux(segment.data, segment.init)
+        async with self._turns.turn() as turn:
+            async with self._learning:
+                if not self._has_learnt:
+                    await self._learn()
+            read = await self._demuxer.demux(segment.data, segment.init)
+            await turn  # what is decided next, up to where it waits, is decided before anything that came later
         piece = Piece(segment, key, read, asyncio.get_running_loop().create_future())
         kept = self._known.kept(key)
         return await (self._arrange(piece) if kept is None else self._go_on(piece, kept))
@@ -345,7 +339,7 @@ class SegmentFeed:
         elif self._lease is not None:
             lane = self._lanes.get(after[0])
             if lane is None or after[1] < 0 or after[1] >= (lane.next or 0) - 1:
-                self._ending = _Ending(asyncio.get_running_loop().time(), *after)
+                self._ending = Ending(asyncio.get_running_loop().time(), *after)
 
     def _release(self, *, clean: bool) -> None:
         lease, self._lease = self._lease, None

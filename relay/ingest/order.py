@@ -1,8 +1,9 @@
 """Order: segments of one track put in order by number, and what is remembered of those that did not come."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import NamedTuple
 
 from relay.config import LimitSettings
@@ -16,6 +17,37 @@ HOLES_MOST = 512  # numbers remembered; names that leap further than this do not
 CONTIGUOUS_MS = 100  # media this close to the end of the track follows it, whatever the numbers say
 LEAST_WAIT_S = 1.0
 LOOK_AGAIN_S = 0.25
+
+
+class Ending(NamedTuple):
+    """A goodbye at loop time ``since``, behind segment ``number`` of ``track``."""
+
+    since: float
+    track: str
+    number: int
+
+
+class Turns:
+    """Work that may be done at once, but whose results count in the order in which it was begun."""
+
+    def __init__(self) -> None:
+        self._last: asyncio.Future[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator["asyncio.Future[None]"]:
+        """What to await for the turn; it ends with the block, also where that fails before it has come.
+
+        Whoever is next goes on no sooner than this one's task pauses.
+        """
+        own: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        before, self._last = self._last, own
+        if before is None:
+            before = asyncio.get_running_loop().create_future()
+            before.set_result(None)
+        try:
+            yield asyncio.shield(before)
+        finally:
+            before.add_done_callback(lambda _: own.set_result(None))
 
 
 class Piece:
@@ -50,7 +82,8 @@ class Lane:
 
     A segment that comes before one with a lower number waits for it: until some wait (LimitSettings), or as long as a
     segment lasts, so that an encoder that sends one after the other is held up no longer than that; and while other
-    uploads are under way, one of which may be it, for the whole window.
+    uploads are under way, one of which may be it, for the whole window. The very first one waits, as briefly, for
+    others that are under way.
     """
 
     def __init__(self, limits: LimitSettings) -> None:
@@ -71,8 +104,6 @@ class Lane:
     def add(self, piece: Piece, now: float) -> None:
         """Let a segment, whose number is not passed yet, take its place. ``now`` in loop seconds."""
         piece.arrived_at = now
-        if self.next is None:
-            self.next = piece.number
         before = self._waiting.pop(piece.number, None)
         if before is not None:
             before.fail(RefusedError("replaced", "another segment with the same number came after this one"))
@@ -88,9 +119,13 @@ class Lane:
 
         ``others``: how many uploads are under way that may be it. ``gap_ms``: from the track's end to a segment.
         """
-        if not self._waiting or self.next is None:
+        if not self._waiting:
             return None
         number = min(self._waiting)
+        if self.next is None:
+            if others > 0 and not self._is_over_due(now, 0):
+                return None  # one of them may be the first
+            self.next = number
         piece = self._waiting[number]
         passed = number - self.next
         if passed > 0:

@@ -182,13 +182,15 @@ async def test_gstreamer_and_an_uploader(relay: Relay, processes: Processes, tmp
     folder = tmp_path / "hls"
     folder.mkdir()
     channel = await relay.add_channel("talk")
+    # Without these queues the sink, which takes audio and video in turns, may wait for one behind the other for ever.
+    queue = "queue max-size-buffers=0 max-size-bytes=0 max-size-time=0"
     pipeline = (
         f"hlssink2 name=sink target-duration=1 max-files=100 playlist-length=0 "
         f"location={folder}/segment%05d.ts playlist-location={folder}/index.m3u8 "
         f"videotestsrc num-buffers=120 ! video/x-raw,width=160,height=90,framerate=20/1 ! "
-        f"x264enc key-int-max=20 tune=zerolatency ! h264parse ! sink.video "
+        f"x264enc key-int-max=20 tune=zerolatency ! h264parse ! {queue} ! sink.video "
         f"audiotestsrc num-buffers=281 samplesperbuffer=1024 ! audio/x-raw,rate=48000 ! "
-        f"avenc_aac ! aacparse ! sink.audio"
+        f"avenc_aac ! aacparse ! {queue} ! sink.audio"
     )
     await processes.start("gst-launch-1.0", "-e", "-q", *pipeline.split(), name="gst").done(60)
     segments = sorted(folder.glob("*.ts"))

@@ -96,6 +96,13 @@ async def test_an_encoder_that_sends_one_after_the_other_is_not_held_up(pieces: 
         assert made.hub.stream("demo").stats.publishers == 1
 
 
+async def test_those_sent_at_once_keep_their_order_from_the_first_on(pieces: Sequence[Piece]) -> None:
+    async with channel(PATIENT) as made:
+        await asyncio.gather(*(made.put(piece) for piece in pieces))
+        assert made.kept.names() == [piece.name for piece in pieces]
+        assert made.kept.missing == [0] * 8
+
+
 async def test_when_many_wait_the_missing_one_is_given_up(pieces: Sequence[Piece]) -> None:
     async with channel(PATIENT) as made:
         await made.put(pieces[0])

@@ -7,7 +7,7 @@ import pytest
 from relay.config import LimitSettings
 from relay.errors import RefusedError
 from relay.ingest.demux import Demuxed
-from relay.ingest.order import HOLES_MOST, Lane, Piece
+from relay.ingest.order import HOLES_MOST, Lane, Piece, Turns
 from relay.ingest.segment import Key, Segment
 from relay.ingest.segment_clock import SegmentClock
 from relay.protocol import flv
@@ -86,6 +86,17 @@ async def test_while_others_are_under_way_it_waits_for_the_window(track: Track) 
     track.add(6)
     track.now += 6.1
     assert track.popped(others=1) == [(6, 2)]
+
+
+async def test_the_very_first_waits_for_others_that_may_belong_before_it(track: Track) -> None:
+    track.add(2)
+    assert track.popped(others=1) == []
+    track.add(1)
+    assert track.popped() == [(1, 0), (2, 0)]
+    other = Track()
+    other.add(9)
+    other.now += 1.1
+    assert other.popped(others=5) == [(9, 0)]
 
 
 async def test_three_that_wait_or_a_hurry_end_the_wait(track: Track) -> None:
@@ -184,3 +195,23 @@ async def test_one_that_could_not_be_used_may_come_again(track: Track) -> None:
     track.lane.passed(track.piece(2))
     assert track.lane.next == 3
     assert track.late(2) == 2000
+
+
+async def test_turns_come_in_the_order_in_which_work_began() -> None:
+    turns, done = Turns(), []
+
+    async def work(number: int, wait_s: float, *, fails: bool = False) -> None:
+        async with turns.turn() as turn:
+            await asyncio.sleep(wait_s)
+            if fails:
+                raise ValueError
+            await turn
+        done.append(number)
+        await asyncio.sleep(0)
+
+    works = [work(0, 0.05), work(1, 0.01, fails=True), work(2, 0), work(3, 0.02), work(4, 0)]
+    found = await asyncio.gather(*works, return_exceptions=True)
+    assert done == [0, 2, 3, 4]
+    assert isinstance(found[1], ValueError)
+    await asyncio.gather(work(5, 0.01), work(6, 0))
+    assert done[-2:] == [5, 6]
