@@ -3,9 +3,9 @@
 import posixpath
 from dataclasses import dataclass, field
 
-import m3u8
-
+from relay.errors import ProtocolError
 from relay.ingest.segment import split_name
+from relay.protocol.m3u8 import MediaPlaylist, parse
 
 _LISTED_MOST = 4000
 
@@ -29,34 +29,30 @@ class Playlist:
 
 def read_playlist(name: str, text: str) -> Playlist:
     """The media playlist ``text`` that was uploaded as ``name``; nothing at all where it cannot be read."""
-    if not text.startswith("#EXTM3U"):
-        return Playlist()
     try:
-        found = m3u8.loads(text)
-    except Exception:  # noqa: BLE001 - a hint that cannot be read is no hint; its segments are taken all the same
+        found = parse(text.encode())
+    except ProtocolError:
+        return Playlist()  # a hint that cannot be read is no hint; its segments are taken all the same
+    if not isinstance(found, MediaPlaylist):
         return Playlist()
     folder = posixpath.dirname(name)
     segments = found.segments[-_LISTED_MOST:]
     names = [_uploaded(folder, segment.uri) for segment in segments]
-    inits = {
-        own: _uploaded(folder, segment.init_section.uri)
-        for own, segment in zip(names, segments, strict=True)
-        if segment.init_section is not None and segment.init_section.uri
-    }
+    listed = list(zip(names, segments, strict=True))
     tracks = {split_name(own)[0] for own in names}
     return Playlist(
-        inits=inits,
-        breaks=frozenset(own for own, segment in zip(names, segments, strict=True) if segment.discontinuity),
-        gaps=tuple(own for own, segment in zip(names, segments, strict=True) if segment.gap_tag),
+        inits={own: _uploaded(folder, segment.init.uri) for own, segment in listed if segment.init is not None},
+        breaks=frozenset(own for own, segment in listed if segment.is_discontinuity),
+        gaps=tuple(own for own, segment in listed if segment.is_gap),
         last=names[-1] if names else "",
-        is_ended=bool(found.is_endlist),
+        is_ended=found.is_ended,
         counts=len(tracks) <= 1,
     )
 
 
-def _uploaded(folder: str, uri: str | None) -> str:
+def _uploaded(folder: str, uri: str) -> str:
     """``uri`` of a playlist in ``folder`` as the name it is uploaded under; its query is no part of it."""
-    path = (uri or "").partition("?")[0]
+    path = uri.partition("?")[0]
     if "://" in path:
         path = path.partition("://")[2].partition("/")[2]
         marker = "/ingest/hls/"

@@ -79,6 +79,45 @@ async def test_a_link_that_cuts_delays_and_reorders(
     assert samples["relay_hls_demux_restarts_total"] == 0
 
 
+@pytest.mark.parametrize("kind", ["mpegts", "fmp4"])
+async def test_the_relay_is_killed_in_between(
+    kind: str, relay: Relay, processes: Processes, tmp_path: Path
+) -> None:
+    """Nothing acknowledged is lost, nothing is there twice, whatever was on its way when it died."""
+    channel = await relay.add_channel("talk")
+    async with bad_link(upload_url(relay, channel), delay_s=0.1) as link:
+        encoding = asyncio.create_task(encode(processes, link.url, "-method", "PUT", "-hls_segment_type", kind))
+        for so_many in (7, 15):
+            async with asyncio.timeout(60):
+                while link.acknowledged < so_many:  # noqa: ASYNC110 - another process is waited for
+                    await asyncio.sleep(0.01)
+            relay.kill()
+            await relay.start()
+        await encoding
+        await link.drained()
+    found = await relay.recording("talk", within=60)
+    recording = read_folder(relay.data / "archive" / "talk" / found["id"])
+    assert payloads.of_recording(recording) == sent(link, tmp_path)
+    no_partial_object(relay, recording)
+
+
+async def test_a_segment_that_comes_much_later(relay: Relay, processes: Processes, tmp_path: Path) -> None:
+    """An encoder goes on without it, and sends it again at the end: it is where it belongs."""
+    channel = await relay.add_channel("talk")
+    async with bad_link(upload_url(relay, channel), cut=0, delay_s=0.05, held="index5.ts") as link:
+        await encode(processes, link.url, "-method", "PUT", "-hls_flags", "omit_endlist")
+        async with asyncio.timeout(60):
+            while link.acknowledged < len(link.uploads) - 1:  # noqa: ASYNC110 - another process is waited for
+                await asyncio.sleep(0.05)
+        assert (await relay.metrics())['relay_hls_segments_total{outcome="backfilled"}'] == 0
+        link.let_go()
+        await link.drained()
+        assert (await relay.metrics())['relay_hls_segments_total{outcome="backfilled"}'] == 1
+    await relay.api("DELETE", "/channels/talk")
+    recording = await recorded(relay, "talk")
+    assert payloads.of_recording(recording) == sent(link, tmp_path)
+
+
 @pytest.mark.parametrize(
     "words",
     [

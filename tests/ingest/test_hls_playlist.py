@@ -46,11 +46,11 @@ def test_everything_it_tells() -> None:
     ],
 )
 def test_names_are_those_of_uploads(uri: str, name: str) -> None:
-    assert read_playlist("live/i.m3u8", f"#EXTM3U\n#EXTINF:1,\n{uri}\n").last == name
+    assert read_playlist("live/i.m3u8", f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{uri}\n").last == name
 
 
 def test_names_that_do_not_count() -> None:
-    text = "#EXTM3U\n#EXTINF:1,\nab12cd.ts\n#EXTINF:1,\n77fe.ts\n"
+    text = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nab12cd.ts\n#EXTINF:1,\n77fe.ts\n"
     assert not read_playlist("i.m3u8", text).counts
 
 
