@@ -9,6 +9,7 @@ from relay.secret import Secret
 
 WINDOW_S = 60.0
 _MOST_ADDRESSES = 10_000
+_WRONG = "wrong key: copy it again from the relay, or ask the operator for it"
 UNKNOWN = "unknown"  # the channel label of refusals: nothing a stranger wrote becomes a label
 
 
@@ -53,6 +54,12 @@ class Admission:
             )
         return self._admit(self._publish, key, address, is_counted=is_counted)
 
+    def still_admits(self, key: str, name: str) -> None:
+        """For a publisher that was admitted to channel ``name``. Raises RefusedError once the key opens it no longer."""
+        found, expected = self._publish.get(Secret(key).digest(), ("", Secret("")))
+        if found != name or Secret(key) != expected:
+            raise RefusedError("bad_key", _WRONG)
+
     def admit_play(self, channel: str, key: str, address: str) -> str:
         """The channel ``key`` may play, which must be ``channel`` where one is named. Raises RefusedError."""
         if not key:
@@ -69,7 +76,7 @@ class Admission:
         shown = Secret(key)
         name, expected = index.get(shown.digest(), ("", Secret("")))
         if not name or shown != expected:
-            self._refuse("bad_key", "wrong key: copy it again from the relay, or ask the operator for it", address)
+            self._refuse("bad_key", _WRONG, address)
         if is_counted:
             self.outcomes[name, "accepted"] += 1
         return name
