@@ -55,7 +55,7 @@ class Admission:
         return self._admit(self._publish, key, address, is_counted=is_counted)
 
     def still_admits(self, key: str, name: str) -> None:
-        """For a publisher that was admitted to channel ``name``. Raises RefusedError once the key opens it no longer."""
+        """For a publisher that was admitted to channel ``name``. Raises RefusedError once the key does not open it."""
         found, expected = self._publish.get(Secret(key).digest(), ("", Secret("")))
         if found != name or Secret(key) != expected:
             raise RefusedError("bad_key", _WRONG)
