@@ -132,7 +132,9 @@ def _link(view: models.ChannelView) -> tuple[str, str]:
 def _place(place: models.DestinationView, channel: str) -> tuple[str, Tone, str]:
     """A platform's state for people: (label, tone, words)."""
     known = PLATFORMS.get(place.platform)
-    label = place.name if known is None or known.name == "custom" else f"{known.label} ({place.name})"
+    label = place.name if known is None or known.name == "custom" else known.label
+    if label != place.name and place.name != place.platform:
+        label = f"{label} ({place.name})"
     if place.state == "live":
         return (label, "good", "Live") if channel == "live" else (label, "warn", "Kept while your link is away")
     if place.state == "connecting":

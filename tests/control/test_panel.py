@@ -89,6 +89,7 @@ async def test_each_platforms_state_has_its_words(tmp_path: Path) -> None:
         place(name="b", state="retrying", last_error="x" * 500),
         place(name="c", state="disabled"),
         place(name="d", state="connecting"),
+        place(name="twitch", platform="twitch", state="retrying", last_error="live.twitch.tv closed the connection"),
     ]
     async with running_app(tmp_path) as app:
         shown = (await look(app, state="live", health=health("good"), destinations=places)).places
@@ -96,6 +97,8 @@ async def test_each_platforms_state_has_its_words(tmp_path: Path) -> None:
         assert shown["b"][1] == "bad"
         assert len(shown["b"][2]) < 200
         assert [shown[name][1] for name in "cd"] == ["idle", "warn"]
+        assert shown["twitch"][0] == "Twitch"
+        assert "again. live.twitch.tv closed" in shown["twitch"][2]
         held = (await look(app, state="holding", destinations=places)).places
         assert held["a"][1:] == ("warn", "Kept while your link is away")
 
