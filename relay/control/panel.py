@@ -140,12 +140,15 @@ def _place(place: models.DestinationView, channel: str) -> tuple[str, Tone, str]
     if place.state == "connecting":
         return label, "warn", "Connecting…"
     if place.state == "retrying":
-        why = place.last_error
-        if why.partition(" ")[0].isalpha():  # a host's name at its beginning stays as it is
-            why = why[0].upper() + why[1:]
+        why = begun(place.last_error)
         why = why if len(why) <= ERROR_LETTERS else f"{why[: ERROR_LETTERS - 1]}…"
         return label, "bad", f"Does not get through, trying again. {why}".strip()
     return label, "idle", "Switched off" if place.state == "disabled" else "Starts when you are live"
+
+
+def begun(text: str) -> str:
+    """``text`` with a capital; a host name at its beginning stays as it is."""
+    return text[0].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
 
 
 def _gaps(many: int, seconds: float) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from relay.app import App
 from relay.control import models
-from relay.control.panel import Panel, clock
+from relay.control.panel import Panel, begun, clock
 from relay.errors import NotFoundError
 from tests.support.app import running_app
 from tests.support.clips import H264, make
@@ -53,6 +53,11 @@ def place(**values: Any) -> models.DestinationView:
 def health(quality: str, **values: Any) -> models.HealthView:
     known = {"kbps_10s": 900, "kbps_60s": 900, "lag_s": 0.2, "stalls": 0, "suggested_kbps": 0, "words": ""}
     return models.HealthView.model_validate({"quality": quality, **known, **values})
+
+
+def test_host_names_keep_their_small_letters() -> None:
+    assert begun("a.rtmps.example cannot be looked up") == "a.rtmps.example cannot be looked up"
+    assert (begun("cannot connect"), begun("")) == ("Cannot connect", "")
 
 
 async def test_each_state_has_its_words(tmp_path: Path) -> None:
