@@ -83,7 +83,10 @@ class WebServer:
         self._links = Links(sign)
         self.users = Users(settings.data_dir)
         self._sessions = Sessions(
-            self.users, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
+            self.users,
+            token,
+            secure=settings.http.behind_proxy or settings.http.tls_certificate is not None,
+            behind_proxy=settings.http.behind_proxy,
         )
         self._console = Console(control, archive, self._sessions, events, history)
         playback = Playback(control, archive, self._links)
