@@ -80,9 +80,7 @@ async def test_a_link_that_cuts_delays_and_reorders(
 
 
 @pytest.mark.parametrize("kind", ["mpegts", "fmp4"])
-async def test_the_relay_is_killed_in_between(
-    kind: str, relay: Relay, processes: Processes, tmp_path: Path
-) -> None:
+async def test_the_relay_is_killed_in_between(kind: str, relay: Relay, processes: Processes, tmp_path: Path) -> None:
     """Nothing acknowledged is lost, nothing is there twice, whatever was on its way when it died."""
     channel = await relay.add_channel("talk")
     async with bad_link(upload_url(relay, channel), delay_s=0.1) as link:
