@@ -1,7 +1,7 @@
 """Measurements of a real relay, in processor time and as ratios within one run: machines are noisy.
 
-A file has ``async def run(processes, folder)``, which gives rows of (what, figure, aim).
+A measure has ``async def run(processes, folder, *, quick)``, which gives rows of (what, figure, aim).
 """
 
-MEASURES: tuple[str, ...] = ("hold", "size", "viewers")
+MEASURES: tuple[str, ...] = ("relay", "archive", "connect", "hold", "size", "viewers")
 """Names of the files here that are measures."""

@@ -17,6 +17,7 @@ from tests.support.process import Processes
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="What a relay costs, in processor time.")
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {', '.join(MEASURES)}; all when left out")
+    parser.add_argument("--quick", action="store_true", help="fewer cases and shorter ones: relay in under 3 minutes")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.measures if name not in MEASURES]
@@ -30,7 +31,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="fieldrelay-bench-") as folder:
             processes = Processes(Path(folder))
             try:
-                found = asyncio.run(import_module(f"tests.bench.{name}").run(processes, Path(folder)))
+                found = asyncio.run(
+                    import_module(f"tests.bench.{name}").run(processes, Path(folder), quick=chosen.quick)
+                )
             finally:
                 processes.close()
         rows += [(name, *row) for row in found]

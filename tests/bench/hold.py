@@ -1,10 +1,10 @@
 """What it costs to hold channels whose publishers are away, against relaying them live."""
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
+from tests.bench.figures import cpu_s
 from tests.support import clips
 from tests.support.counter import CounterProcess
 from tests.support.load import repeat
@@ -13,23 +13,17 @@ from tests.support.publisher import Publisher
 from tests.support.relay import Relay
 
 CHANNELS, DESTINATIONS, SECONDS = 20, 3, 20.0
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+QUICK_SECONDS = 5.0
 
 
-def cpu_s(pid: int) -> float:
-    """Processor seconds of a process so far (proc(5), fields 14 and 15 of its stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
-
-
-async def share(pid: int) -> float:
-    """Percent of one processor over SECONDS."""
+async def share(pid: int, seconds: float) -> float:
+    """Percent of one processor over so many seconds."""
     before, started = cpu_s(pid), time.monotonic()
-    await asyncio.sleep(SECONDS)
+    await asyncio.sleep(seconds)
     return 100 * (cpu_s(pid) - before) / (time.monotonic() - started)
 
 
-async def run(processes: Processes, folder: Path) -> list[tuple[str, str, str]]:
+async def run(processes: Processes, folder: Path, *, quick: bool = False) -> list[tuple[str, str, str]]:
     """CHANNELS publishers of 1 Mbit/s, each to DESTINATIONS; then all of them vanish at once."""
     relay = Relay(processes, folder / "relay", ARCHIVE__STORE="off", LIMITS__CONNECTIONS_PER_ADDRESS=500)
     await relay.start()
@@ -46,7 +40,8 @@ async def run(processes: Processes, folder: Path) -> list[tuple[str, str, str]]:
     sending = [asyncio.create_task(repeat(publisher, clip, 3600)) for publisher in publishers]
     await relay.wait_channel(f"c{CHANNELS - 1}", "live")
     await asyncio.sleep(5)
-    live = await share(relay.pid)
+    seconds = QUICK_SECONDS if quick else SECONDS
+    live = await share(relay.pid, seconds)
     for task in sending:
         task.cancel()
     await asyncio.gather(*sending, return_exceptions=True)
@@ -54,7 +49,7 @@ async def run(processes: Processes, folder: Path) -> list[tuple[str, str, str]]:
         await publisher.abort()
     await relay.wait_channel(f"c{CHANNELS - 1}", "holding")
     await asyncio.sleep(5)
-    held = await share(relay.pid)
+    held = await share(relay.pid, seconds)
     states = [
         item["state"] for number in range(CHANNELS) for item in (await relay.channel(f"c{number}"))["destinations"]
     ]

@@ -4,7 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from tests.bench.hold import cpu_s
+from tests.bench.figures import cpu_s
 from tests.support import clips
 from tests.support.counter import CounterProcess
 from tests.support.load import repeat
@@ -12,7 +12,7 @@ from tests.support.process import Processes
 from tests.support.publisher import Publisher
 from tests.support.relay import Relay
 
-SECONDS = 20.0
+SECONDS, QUICK_SECONDS = 20.0, 5.0
 HD = clips.Clip(
     "hd", (*clips.H264.video[:2], "ultrafast", "-b:v", "3000k", "-maxrate", "3000k", "-bufsize", "3000k", "-g", "60"),
     clips.H264.audio, 10, 1280, 720,
@@ -27,25 +27,26 @@ CASES: tuple[tuple[str, clips.Clip, int, int, dict[str, int], dict[str, object]]
 """(what, clip, channels, destinations of each, fit, settings)."""
 
 
-async def run(processes: Processes, folder: Path) -> list[tuple[str, str, str]]:
+async def run(processes: Processes, folder: Path, *, quick: bool = False) -> list[tuple[str, str, str]]:
     """Each case on a relay of its own."""
     counter = CounterProcess(processes)
     await counter.ready()
     rows = []
+    seconds = QUICK_SECONDS if quick else SECONDS
     for number, (what, clip, channels, destinations, fit, settings) in enumerate(CASES):
         relay = Relay(
             processes, folder / f"relay{number}", f"relay{number}", LIMITS__CONNECTIONS_PER_ADDRESS=500, **settings
         )
         await relay.start()
         flv = await asyncio.to_thread(clips.make, clip)
-        found = await _cost(relay, flv, channels, destinations, {"fit": fit} if fit else {}, counter.url)
+        found = await _cost(relay, flv, channels, destinations, {"fit": fit} if fit else {}, counter.url, seconds)
         rows.append((what, found, ""))
         await relay.stop(20)
     return rows
 
 
 async def _cost(
-    relay: Relay, clip: Path, channels: int, destinations: int, options: dict[str, object], url: str
+    relay: Relay, clip: Path, channels: int, destinations: int, options: dict[str, object], url: str, seconds: float
 ) -> str:
     publishers = []
     for number in range(channels):
@@ -58,7 +59,7 @@ async def _cost(
     await relay.wait_channel(f"c{channels - 1}", "live")
     await asyncio.sleep(8)
     before, fitted, started = cpu_s(relay.pid), await _transcoding_s(relay), time.monotonic()
-    await asyncio.sleep(SECONDS)
+    await asyncio.sleep(seconds)
     elapsed = time.monotonic() - started
     share = 100 * (cpu_s(relay.pid) - before) / elapsed
     children = 100 * (await _transcoding_s(relay) - fitted) / elapsed

@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from tests.bench.hold import cpu_s, share
+from tests.bench.figures import cpu_s
+from tests.bench.hold import share
 from tests.support import clips
 from tests.support.load import repeat
 from tests.support.process import Processes
@@ -11,10 +12,10 @@ from tests.support.publisher import Publisher
 from tests.support.relay import Relay
 from tests.support.viewer import Crowd
 
-VIEWERS, SECONDS = 500, 20.0
+VIEWERS, SECONDS, QUICK_SECONDS = 500, 20.0, 10.0
 
 
-async def run(processes: Processes, folder: Path) -> list[tuple[str, str, str]]:
+async def run(processes: Processes, folder: Path, *, quick: bool = False) -> list[tuple[str, str, str]]:
     """One publisher of 1 Mbit/s; then VIEWERS at once, each asking for every playlist and part to come."""
     relay = Relay(processes, folder / "relay")
     await relay.start()
@@ -24,10 +25,11 @@ async def run(processes: Processes, folder: Path) -> list[tuple[str, str, str]]:
     await publisher.open()
     sending = asyncio.create_task(repeat(publisher, clip, 3600))
     await asyncio.sleep(5)
-    alone = await share(relay.pid)
+    seconds = QUICK_SECONDS if quick else SECONDS
+    alone = await share(relay.pid, seconds)
     before = cpu_s(relay.pid)
     url = f"http://127.0.0.1:{relay.http_port}/live/demo"
-    report = await Crowd(processes, url, f"key={channel['read_key']}", VIEWERS, SECONDS, "crowd").report(SECONDS + 60)
+    report = await Crowd(processes, url, f"key={channel['read_key']}", VIEWERS, seconds, "crowd").report(seconds + 60)
     each = (cpu_s(relay.pid) - before) / report["asked"]
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
