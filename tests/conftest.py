@@ -5,11 +5,17 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.process import Processes
 
 for _name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
     del os.environ[_name]  # settings of whoever runs the tests: theirs may name a data directory in use
+
+# The same cases every time: a failure is a change's. The long run looks for new ones.
+settings.register_profile("steady", derandomize=True)
+if os.environ.get("RELAY_TEST_FULL") != "1":
+    settings.load_profile("steady")
 
 _OUTCOME = pytest.StashKey[bool]()
 
