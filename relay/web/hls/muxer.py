@@ -142,13 +142,15 @@ class Muxer:
         if epoch is None or self._breaks or not (is_video or track is audio):
             is_video = packet.is_video
             epoch = self._enter(packet, batch)
-        self._alone = 0 if is_video else self._alone + 1
+            video = self._tracks[0]
         if is_video:
+            self._alone = 0
             self._starved = False
-        elif self._alone > STARVED_PACKETS and dts_ms - self._clock_ms > STARVED_MS:
-            self._starved = True
-        clocks = is_video or self._starved or not epoch.has_video
-        if clocks:
+        else:
+            self._alone += 1
+            if self._alone > STARVED_PACKETS and dts_ms - self._clock_ms > STARVED_MS:
+                self._starved = True
+        if is_video or self._starved or video is None:
             step_ms = dts_ms - self._clock_ms
             if step_ms > HOLE_MS and step_ms > 3 * self._step_ms and dts_ms - self._last_ms > HOLE_MS // 2:
                 epoch = self._begin(packet)
