@@ -21,7 +21,8 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Rich tracebacks would show what each frame holds, keys among it.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -1,11 +1,15 @@
 """Fixtures for every test: child processes that end with the test, and relays to drive."""
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.process import Processes
+
+for _name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
+    del os.environ[_name]  # settings of whoever runs the tests: theirs may name a data directory in use
 
 _OUTCOME = pytest.StashKey[bool]()
 

@@ -25,6 +25,13 @@ async def test_the_first_lines_say_where_everything_is(tmp_path: Path) -> None:
         assert len(shown.splitlines()) < 15
 
 
+async def test_addresses_are_known_while_the_doors_close(tmp_path: Path) -> None:
+    """Pages that are open then still ask for them."""
+    async with running_app(tmp_path, http={"listen": "127.0.0.1:0", "share_listen": "127.0.0.1:0"}) as app:
+        before = app.control.channel("demo"), app.web.port, app.web.share_port
+    assert (app.control.channel("demo"), app.web.port, app.web.share_port) == before
+
+
 async def test_the_admin_token_is_made_once_and_private(tmp_path: Path) -> None:
     async with running_app(tmp_path) as app:
         token = app.token.reveal()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from relay.cli.shared import Chosen, Json, add, out, secret
+from relay.cli.shared import Chosen, Json, add, out, say_errors, secret
 from relay.errors import InvalidError
 
 destination_app = typer.Typer(help="Where a channel is restreamed to.", no_args_is_help=True)
@@ -167,7 +167,7 @@ def show_destinations(destinations: list[dict[str, Any]]) -> None:
     if not destinations:
         out.print("no destinations yet; `relay destination add --help` tells how")
         return
-    table = Table("destination", "platform", "state", "sent", "dropped", "served", "last error", box=None)
+    table = Table("destination", "platform", "state", "sent", "dropped", "served", box=None)
     for item in destinations:
         add(
             table,
@@ -177,9 +177,9 @@ def show_destinations(destinations: list[dict[str, Any]]) -> None:
             f"{item['bytes_sent'] / 1e6:.1f} MB",
             str(item["dropped_packets"]),
             _served(item),
-            item["last_error"],
         )
     out.print(table)
+    say_errors((item["name"], item["last_error"]) for item in destinations)
 
 
 def _served(item: dict[str, Any]) -> str:

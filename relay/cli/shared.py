@@ -1,6 +1,7 @@
 """What every command uses: the options given before it, and how things are shown on a terminal."""
 
 import sys
+from collections.abc import Iterable
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -44,6 +45,13 @@ def secret(text: str) -> str:
 
 def add(table: Table, *cells: str) -> None:
     table.add_row(*(plain(cell) for cell in cells))
+
+
+def say_errors(items: Iterable[tuple[str, str]]) -> None:
+    """What went wrong last with each of ``(name, error)``, a line each: columns of a table are too narrow for it."""
+    for name, error in items:
+        if error:
+            out.print(f"  {name}: {plain(error)}", highlight=False, soft_wrap=True)
 
 
 def plain(text: str) -> str:

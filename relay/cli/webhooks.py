@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from relay.cli.shared import Chosen, Json, add, out, plain, secret
+from relay.cli.shared import Chosen, Json, add, out, plain, say_errors, secret
 
 webhook_app = typer.Typer(help="Where the relay tells what happens.", no_args_is_help=True)
 
@@ -44,13 +44,12 @@ def webhook_list(as_json: Json = False) -> None:
     if not answer["webhooks"]:
         out.print("no webhooks; add one with `relay webhook add URL`", highlight=False)
         return
-    table = Table("id", "address", "channel", "events", "delivered", "waiting", "dropped", "last error", box=None)
+    table = Table("id", "address", "channel", "events", "delivered", "waiting", "dropped", box=None)
     for hook in answer["webhooks"]:
         cells = [hook["id"], hook["address"], hook["channel"] or "all", ", ".join(hook["events"]) or "all"]
-        add(
-            table, *cells, *(str(hook[name]) for name in ("delivered", "waiting", "dropped")), hook["last_error"] or "-"
-        )
+        add(table, *cells, *(str(hook[name]) for name in ("delivered", "waiting", "dropped")))
     out.print(table)
+    say_errors((hook["id"], hook["last_error"]) for hook in answer["webhooks"])
 
 
 @webhook_app.command("remove")

@@ -132,16 +132,23 @@ def _link(view: models.ChannelView) -> tuple[str, str]:
 def _place(place: models.DestinationView, channel: str) -> tuple[str, Tone, str]:
     """A platform's state for people: (label, tone, words)."""
     known = PLATFORMS.get(place.platform)
-    label = place.name if known is None or known.name == "custom" else f"{known.label} ({place.name})"
+    label = place.name if known is None or known.name == "custom" else known.label
+    if label != place.name and place.name != place.platform:
+        label = f"{label} ({place.name})"
     if place.state == "live":
         return (label, "good", "Live") if channel == "live" else (label, "warn", "Kept while your link is away")
     if place.state == "connecting":
         return label, "warn", "Connecting…"
     if place.state == "retrying":
-        why = place.last_error[:1].upper() + place.last_error[1:]
+        why = begun(place.last_error)
         why = why if len(why) <= ERROR_LETTERS else f"{why[: ERROR_LETTERS - 1]}…"
         return label, "bad", f"Does not get through, trying again. {why}".strip()
     return label, "idle", "Switched off" if place.state == "disabled" else "Starts when you are live"
+
+
+def begun(text: str) -> str:
+    """``text`` with a capital; a host name at its beginning stays as it is."""
+    return text[0].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
 
 
 def _gaps(many: int, seconds: float) -> str:

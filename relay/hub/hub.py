@@ -210,6 +210,7 @@ class Hub:
             if self._pace is None:
                 self._pace = Ticker(loop, PACE_MS)
             lease.pacer = Pacer(self._pace, loop.time, stream.show)
+            stream.stats.measure_lag_anew()  # by its pace, not by that of who was before
         stream.keep(packets, note, missing)
         lease.pacer.add(packets)
 

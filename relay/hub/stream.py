@@ -57,6 +57,11 @@ class StreamStats:
         since = self.holding_since
         return self.held_s + (0.0 if since is None else time.monotonic() - since)
 
+    def measure_lag_anew(self) -> None:
+        """What comes next is without delay, whatever came before."""
+        self.arrival_base_ms = None
+        self.arrival_lag_ms = 0.0
+
     def hold_over(self) -> None:
         """A hold has ended, one way or the other."""
         self.held_s, self.holding_since = self.total_held_s(), None
@@ -232,5 +237,4 @@ class Stream:
         self.last_dts_ms = self.last_video_ms = self.last_audio_ms = None
         self.stats.last_keyframe_dts_ms = None
         self.stats.keyframe_interval_ms = 0
-        self.stats.arrival_base_ms = None
-        self.stats.arrival_lag_ms = 0.0
+        self.stats.measure_lag_anew()

@@ -9,6 +9,9 @@ from relay.secret import Secret
 
 WINDOW_S = 60.0
 _MOST_ADDRESSES = 10_000
+_MOST_FORMER = 1000
+_CHANGED = "this stream key was changed: copy the new one from the relay, or ask the operator for it"
+_WRONG = "wrong key: copy it again from the relay, or ask the operator for it"
 UNKNOWN = "unknown"  # the channel label of refusals: nothing a stranger wrote becomes a label
 
 
@@ -22,6 +25,7 @@ class Admission:
     def __init__(self, failures_per_minute: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
         self._publish: dict[str, tuple[str, Secret]] = {}
         self._read: dict[str, tuple[str, Secret]] = {}
+        self._former: dict[str, None] = {}  # digests of stream keys that were right once, oldest first
         self._digests: dict[str, tuple[str, str]] = {}
         self._most_failures = failures_per_minute
         self._failures: dict[str, deque[float]] = {}
@@ -32,6 +36,7 @@ class Admission:
         """Admit these keys to channel ``name``, and its former ones no longer."""
         self.remove(name)
         digests = publish_key.digest(), read_key.digest()
+        self._former.pop(digests[0], None)
         self._publish[digests[0]] = (name, publish_key)
         self._read[digests[1]] = (name, read_key)
         self._digests[name] = digests
@@ -39,7 +44,10 @@ class Admission:
     def remove(self, name: str) -> None:
         """Admit nobody to channel ``name`` from now on."""
         publish, read = self._digests.pop(name, ("", ""))
-        self._publish.pop(publish, None)
+        if self._publish.pop(publish, None) is not None:
+            self._former[publish] = None
+            while len(self._former) > _MOST_FORMER:
+                del self._former[next(iter(self._former))]
         self._read.pop(read, None)
 
     def admit_publish(self, key: str, address: str, *, is_counted: bool = True) -> str:
@@ -52,6 +60,12 @@ class Admission:
                 "no_key", "no stream key: put it into the encoder's stream key field, or behind the URL", address
             )
         return self._admit(self._publish, key, address, is_counted=is_counted)
+
+    def still_admits(self, key: str, name: str) -> None:
+        """For a publisher that was admitted to channel ``name``. Raises RefusedError once the key does not open it."""
+        found, expected = self._publish.get(Secret(key).digest(), ("", Secret("")))
+        if found != name or Secret(key) != expected:
+            raise RefusedError("bad_key", _CHANGED)
 
     def admit_play(self, channel: str, key: str, address: str) -> str:
         """The channel ``key`` may play, which must be ``channel`` where one is named. Raises RefusedError."""
@@ -67,9 +81,12 @@ class Admission:
             self.outcomes[UNKNOWN, "throttled"] += 1
             raise RefusedError("throttled", "too many wrong keys from this address; wait a minute and check the key")
         shown = Secret(key)
+        if shown.digest() in self._former:  # no guess: others at this address are not to wait for it
+            self.outcomes[UNKNOWN, "bad_key"] += 1
+            raise RefusedError("bad_key", _CHANGED)
         name, expected = index.get(shown.digest(), ("", Secret("")))
         if not name or shown != expected:
-            self._refuse("bad_key", "wrong key: copy it again from the relay, or ask the operator for it", address)
+            self._refuse("bad_key", _WRONG, address)
         if is_counted:
             self.outcomes[name, "accepted"] += 1
         return name

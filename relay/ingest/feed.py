@@ -307,7 +307,7 @@ class SegmentFeed:
         """The lease went elsewhere: uploads that wait are told so; what the stream has is kept all the same."""
         if self._renewing:
             return
-        self._lease = None
+        self._lease, self._released_at = None, asyncio.get_running_loop().time()
         self._drop(RefusedError("taken_over", reason))
         self._on_evicted(reason)
 
@@ -318,14 +318,17 @@ class SegmentFeed:
 
     def _look_for_commits(self) -> None:
         """Without a lease nobody tells: what was given to the stream before becomes durable all the same."""
-        stream = self._hub.stream(self.channel)
-        if not stream.is_losing:
+        stream = self._hub.streams.get(self.channel)
+        if stream is not None and not stream.is_losing:
             self.committed(stream.durable_seq)
             return
+        error = RefusedError("not_durable", "the disk did not take this segment; send it again")
+        if stream is None:
+            error = RefusedError("ended", "the channel is gone")
         while self._awaiting:
             done = self._awaiting.popleft()[1]
             if not done.done():
-                done.set_exception(RefusedError("not_durable", "the disk did not take this segment; send it again"))
+                done.set_exception(error)
 
     # --- endings ----------------------------------------------------------------------------------------------------
 

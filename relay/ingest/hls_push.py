@@ -35,6 +35,7 @@ _STATUS = {"contested": 409, "taken_over": 409, "replaced": 409, "ended": 409, "
 _STATUS |= {"throttled": 429, "bad_key": 403, "no_key": 403, "not_durable": 503, "busy": 503}
 _FRAGMENT = (b"styp", b"moof", b"sidx", b"emsg", b"prft")  # boxes a segment begins with that needs an init segment
 _ENDED_MPD = b'type="static"'
+_KEY = web.RequestKey("stream_key", str)
 
 log = structlog.get_logger("relay.ingest.hls")
 
@@ -51,11 +52,15 @@ class HlsStats:
 
 
 class _Channel:
-    """What the door keeps of one channel's publisher. ``uploads``: names of those under way; ``ended``: one is over."""
+    """What the door keeps of one channel's publisher. ``uploads``: names of those under way; ``ended``: one is over.
+
+    ``key``: the stream key it was opened with last.
+    """
 
     def __init__(self, feed: SegmentFeed, inits: Inits) -> None:
         self.feed = feed
         self.inits = inits
+        self.key = ""
         self.playlist = Playlist()
         self.uploads: list[str] = []
         self.ended = asyncio.Condition()
@@ -138,6 +143,7 @@ class HlsPush:
             key, name = _address_of(request)
             channel = self._admission.admit_publish(key, address, is_counted=False)
             connection.authenticated()
+            request[_KEY] = key
             return await self._answer(request, channel, name)
         except _AnswerError as error:
             return self._refusal(address, error.status, error.outcome, error)
@@ -172,6 +178,7 @@ class HlsPush:
         channel = self._channel(name)
         if len(channel.uploads) >= UPLOADS_MOST:
             raise RefusedError("busy", f"{UPLOADS_MOST} uploads for this channel are under way; send this one again")
+        channel.key = request[_KEY]
         self._meet(request, channel.feed)
         is_media = not path.endswith((".m3u8", ".mpd"))
         channel.uploads.append(path)
@@ -204,6 +211,7 @@ class HlsPush:
         return channel
 
     def _admit(self, name: str) -> None:
+        self._admission.still_admits(self._channels[name].key, name)
         self._links.admit(name)
         self._admission.outcomes[name, "accepted"] += 1
 
@@ -242,7 +250,7 @@ class HlsPush:
         return await self._take(channel, path, bytes(body))
 
     async def _piece(self, request: web.BaseRequest, name: str, feed: SegmentFeed) -> bytes:
-        """What comes next of a body; empty at its end."""
+        """What comes next of a body; empty at its end. Raises RefusedError where its key was changed meanwhile."""
         try:
             async with asyncio.timeout(self._settings.limits.media_closed_s):
                 data = await request.content.readany()
@@ -252,6 +260,7 @@ class HlsPush:
         except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
             self._stats.segments["cut"] += 1
             raise _AnswerError(400, "cut", "the upload broke off") from error  # most likely nobody is there to read it
+        self._admission.still_admits(request[_KEY], name)
         feed.bytes_received += len(data)
         self._links.bytes_received[name] += len(data)
         return data

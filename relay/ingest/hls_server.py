@@ -109,6 +109,7 @@ class Listener:
         self.limits = limits
         self.budget = ConnectionBudget(limits)
         self.open = 0
+        self.port = 0  # in use: what was asked for, or what the system chose for port 0
         self._handler = handler
         self._on_refused = on_refused
         self._going_on: set[asyncio.Future[web.StreamResponse]] = set()
@@ -144,13 +145,7 @@ class Listener:
                 f"cannot listen for HLS uploads on {address}: {error.strerror or error}; "
                 "set RELAY_INGEST_HTTP__LISTEN (or ingest_http.listen in the settings file) to a free address"
             ) from error
-
-    @property
-    def port(self) -> int:
-        """The port in use: what was asked for, or what the system chose for port 0."""
-        assert self._socket is not None
-        port: int = self._socket.sockets[0].getsockname()[1]
-        return port
+        self.port = self._socket.sockets[0].getsockname()[1]
 
     async def close(self, within_s: float) -> None:
         """Stop listening; requests under way have ``within_s`` to be answered."""

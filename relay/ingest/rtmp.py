@@ -83,6 +83,7 @@ class RtmpIngest:
         # One buffer serves every connection: a read is parsed to its end before the next begins.
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self._connections: set[RtmpConnection] = set()
+        self.ports: list[int] = []  # in use, plain first: what was asked for, or what the system chose for port 0
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
@@ -116,11 +117,7 @@ class RtmpIngest:
                 "set RELAY_RTMP__LISTEN (or rtmp.listen in the settings file) to a free address"
             ) from error
         self._servers.append(server)
-
-    @property
-    def ports(self) -> list[int]:
-        """The ports in use, plain first: what was asked for, or what the system chose for port 0."""
-        return [server.sockets[0].getsockname()[1] for server in self._servers]
+        self.ports.append(server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening, tell every peer, and wait briefly until their sockets are closed."""

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from relay.errors import AddressError
 
 _CGNAT = ipaddress.ip_network("100.64.0.0/10")
-_METADATA = ipaddress.ip_address("169.254.169.254")
+_METADATA = (ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254"))
+_IS_METADATA = "cloud metadata"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052; the local prefix 64:ff9b:1::/48 is RFC 8215's
 _NAT64_LOCAL = ipaddress.ip_network("64:ff9b:1::/48")
 _TEREDO = ipaddress.ip_network("2001::/32")
@@ -34,8 +35,8 @@ def refusal(text: str) -> str | None:
             return "tunnelled" if address in _TEREDO else "private"
     elif address in _CGNAT:
         return "carrier-internal"
-    if address == _METADATA:
-        return "cloud metadata"
+    if address in _METADATA:
+        return _IS_METADATA
     for kind in ("loopback", "link_local", "multicast", "unspecified", "reserved", "private"):
         if getattr(address, f"is_{kind}"):
             return kind.replace("_", "-")
@@ -59,9 +60,10 @@ async def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float
     checked: list[CheckedAddress] = []
     for family, _, _, _, sockaddr in found:
         address = str(sockaddr[0])
-        reason = None if allow_private else refusal(address)
-        if reason is not None:
-            which = host if host == address else f"{host} ({address})"
+        reason, which = refusal(address), host if host == address else f"{host} ({address})"
+        if reason == _IS_METADATA:  # it gives keys to whoever asks from this machine
+            raise AddressError(f"{which} is a {reason} address, which the relay never dials")
+        if reason is not None and not allow_private:
             raise AddressError(
                 f"{which} is a {reason} address, which the relay does not dial; "
                 "set RELAY_OUTBOUND__ALLOW_PRIVATE=true if it is yours"

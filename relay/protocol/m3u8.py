@@ -18,6 +18,7 @@ LINE_CHARACTERS = 8192
 URI_CHARACTERS = 4096
 MOST_VARIANTS = 200
 LONGEST_S = 86_400.0
+SHORTEST_TARGET_S = 1.0
 MOST_SEQUENCE = 1 << 62
 MOST_OFFSET = 1 << 53
 
@@ -254,9 +255,8 @@ class _Media:
             case "#EXTINF":
                 self._duration_s = _seconds(value.partition(",")[0].strip(), "EXTINF")
             case "#EXT-X-TARGETDURATION":
-                self._target_s = _seconds(value.strip(), "EXT-X-TARGETDURATION")
-                if not self._target_s:
-                    raise ProtocolError("EXT-X-TARGETDURATION is 0")
+                # 0 is what segments of less than half a second round to (§4.3.3.1), and ffmpeg writes it.
+                self._target_s = _seconds(value.strip(), "EXT-X-TARGETDURATION") or SHORTEST_TARGET_S
             case "#EXT-X-MEDIA-SEQUENCE":
                 if self._segments:
                     raise ProtocolError("EXT-X-MEDIA-SEQUENCE comes behind a segment")

@@ -6,6 +6,7 @@ from typing import Any
 from relay.archive import Archive
 from relay.control import models
 from relay.control.history import Sample
+from relay.control.panel import begun
 from relay.egress.platforms import PLATFORMS
 from relay.web.pages import rate, size, span
 from relay.web.words import STATES, Tone, advice, safety
@@ -96,10 +97,7 @@ def warnings(channel: models.ChannelView) -> list[str]:
 
 def sentence(text: str) -> str:
     """``text`` as a sentence by itself; host names at its beginning stay as they are."""
-    text = text.strip()
-    first = text.split(" ", 1)[0]
-    if text and first.isalpha():
-        text = text[0].upper() + text[1:]
+    text = begun(text.strip())
     return text if text.endswith((".", "!", "?", ")")) or not text else f"{text}."
 
 
@@ -134,7 +132,11 @@ def _publisher(channel: models.ChannelView) -> str:
     if who is None:
         return "Away; destinations are held meanwhile" if channel.state == "holding" else "Nobody yet"
     encrypted = "encrypted" if who.encrypted else "in the clear"
-    return f"{who.encoder or 'Unknown encoder'} at {who.address}, {who.protocol.upper()} {encrypted}"
+    protocol = who.protocol.removesuffix(" pull")
+    name = "HLS" if protocol == "hlss" else protocol.upper()
+    if protocol != who.protocol:
+        return f"Pulled from {who.address}, {name} {encrypted}"
+    return f"{who.encoder or 'Unknown encoder'} at {who.address}, {name} {encrypted}"
 
 
 def _media(tracks: list[models.TrackView]) -> str:

@@ -26,6 +26,12 @@ class Caller(NamedTuple):
 CALLER = web.RequestKey("caller", Caller)
 
 
+def address_of(request: web.Request, *, behind_proxy: bool) -> str:
+    """Who asks. ``behind_proxy``: as the proxy's X-Forwarded-For says, where there is one."""
+    told = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() if behind_proxy else ""
+    return told[:64] or request.remote or ""
+
+
 async def receive(request: web.Request) -> bytes:
     """The whole body. Raises HTTPException when it is compressed, too long, or slower than the deadline."""
     if request.headers.get("Content-Encoding", "identity") != "identity":

@@ -83,7 +83,10 @@ class WebServer:
         self._links = Links(sign)
         self.users = Users(settings.data_dir)
         self._sessions = Sessions(
-            self.users, token, secure=settings.http.behind_proxy or settings.http.tls_certificate is not None
+            self.users,
+            token,
+            secure=settings.http.behind_proxy or settings.http.tls_certificate is not None,
+            behind_proxy=settings.http.behind_proxy,
         )
         self._console = Console(control, archive, self._sessions, events, history)
         playback = Playback(control, archive, self._links)
@@ -91,8 +94,9 @@ class WebServer:
         self._cors = Cors(settings.http.cors_origins)
         player = Player(control, self._access, self._console)
         self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
-        self._share_listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
+        self.port = 0  # in use: what was asked for, or what the system chose for port 0
+        self.share_port: int | None = None  # of http.share_listen, where that is set
         self._strangers: list[web.RequestHandler] = []  # of the share listener, open or about to be
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
         self.routes = [
@@ -164,21 +168,21 @@ class WebServer:
         )
         await self._runner.setup()
         self._console.start()
-        self._listener = await self._listen("listen", http.listen, self._connect, tls)
+        self.port = await self._listen("listen", http.listen, self._connect, tls)
         if http.share_listen:
-            self._share_listener = await self._listen("share_listen", http.share_listen, self._connect_shared, tls)
+            self.share_port = await self._listen("share_listen", http.share_listen, self._connect_shared, tls)
             if self.share_port == self.port:
                 raise ConfigError("http.share_listen must have another port than http.listen, on whatever address")
 
     async def _listen(
         self, setting: str, address: str, connect: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
-    ) -> asyncio.Server:
-        """Raises ConfigError naming the ``setting`` of section http."""
+    ) -> int:
+        """The port. Raises ConfigError naming the ``setting`` of section http."""
         host, port = split_address(address)
         deadline_s = None if tls is None else self._settings.limits.http_deadline_s
         loop = asyncio.get_running_loop()
         try:
-            return await loop.create_server(
+            listener = await loop.create_server(
                 connect, host, port, ssl=tls, ssl_handshake_timeout=deadline_s, reuse_address=True
             )
         except OSError as error:
@@ -186,6 +190,8 @@ class WebServer:
                 f"cannot listen for HTTP on {address}: {error.strerror or error}; "
                 f"set RELAY_HTTP__{setting.upper()} (or http.{setting} in the settings file) to a free address"
             ) from error
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
 
     def _connect_shared(self) -> asyncio.BaseProtocol:
         """A stranger's connection, if there are not too many of these already."""
@@ -214,27 +220,14 @@ class WebServer:
         if timer is not None:
             timer.cancel()
 
-    @property
-    def port(self) -> int:
-        """The port in use: what was asked for, or what the system chose for port 0."""
-        assert self._listener is not None
-        port: int = self._listener.sockets[0].getsockname()[1]
-        return port
-
-    @property
-    def share_port(self) -> int | None:
-        """The port of ``http.share_listen``, where that is set."""
-        return None if self._share_listener is None else int(self._share_listener.sockets[0].getsockname()[1])
-
     def _is_shared(self, request: web.Request) -> bool:
         """Whether the request came to where strangers come: they see streamers' pages and nothing else."""
         port, transport = self.share_port, request.transport
         return port is not None and (transport is None or transport.get_extra_info("sockname")[1] == port)
 
     async def close(self) -> None:
-        for listener in (self._listener, self._share_listener):
-            if listener is not None:
-                listener.close()
+        for listener in self._listeners:
+            listener.close()
         for timer in self._silent.values():
             timer.cancel()
         self._silent.clear()
@@ -294,7 +287,7 @@ class WebServer:
             status, code = _STATUS.get(type(error), (500, "error"))
             response = _error(status, code, str(error))
         except Exception:
-            log.exception("request failed", method=request.method, path=request.path)
+            log.exception("request failed", method=request.method, path=_pattern(request))
             response = _error(500, "internal", "the relay failed to answer; its log says why")
         return response
 
@@ -313,6 +306,12 @@ class WebServer:
 
     async def openapi(self, request: web.Request) -> web.Response:
         return web.json_response(self._document)
+
+
+def _pattern(request: web.Request) -> str:
+    """The request's path as its route has it: without what may be a key."""
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical
 
 
 def _is_loopback(host: str) -> bool:

@@ -10,13 +10,14 @@ from aiohttp import web
 from relay.control.users import Role, Users
 from relay.secret import Secret
 from relay.web.pages import page, see
-from relay.web.routes import Caller, receive
+from relay.web.routes import Caller, address_of, receive
 
 log = structlog.get_logger("relay.web")
 
 COOKIE = "relay_session"
 SESSION_S = 12 * 3600
 FAILURES, WINDOW_S = 10, 60.0
+FAILURES_BEHIND_PROXY = 100  # of all its visitors: it may pass on whatever address they claim to have
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,11 @@ class Session:
 class Sessions:
     """Who is signed in. Kept in memory: a restart asks everybody again."""
 
-    def __init__(self, users: Users, token: Secret, *, secure: bool) -> None:
+    def __init__(self, users: Users, token: Secret, *, secure: bool, behind_proxy: bool = False) -> None:
         self._users = users
         self._token = token
         self._secure = secure
+        self._behind_proxy = behind_proxy
         self._sessions: dict[str, Session] = {}
         self._failures: dict[str, list[float]] = {}  # times of failures, and of tries under way, by address
 
@@ -71,11 +73,12 @@ class Sessions:
         now = time.monotonic()
         recent = ((address, [at for at in times if now - at < WINDOW_S]) for address, times in self._failures.items())
         self._failures = {address: times for address, times in recent if times}
-        address = request.remote or ""
-        tries = self._failures.setdefault(address, [])
-        if len(tries) >= FAILURES:
+        address = address_of(request, behind_proxy=self._behind_proxy)
+        tries, shared = self._failures.setdefault(address, []), self._failures.setdefault("", [])
+        if len(tries) >= FAILURES or (self._behind_proxy and len(shared) >= FAILURES_BEHIND_PROXY):
             return self._page("Too many wrong tries. Wait a minute, then try again.", 429)
-        tries.append(now)  # until it turns out right, so that many at once are slowed, too
+        tries.append(now)
+        shared.append(now)  # until it turns out right, so that many at once are slowed, too
         await receive(request)
         form = await request.post()
         name, shown = str(form.get("name", "")).strip(), Secret(str(form.get("token", "")).strip())
@@ -90,6 +93,7 @@ class Sessions:
                     wrong = "That is not the admin token. Users sign in with their name and password."
             return self._page(wrong, 403, name=name)
         tries.remove(now)
+        shared.remove(now)
         log.info("signed in", address=address, user=session.user or "admin token")
         self._sessions = {key: kept for key, kept in self._sessions.items() if kept.expires > now}
         key = secrets.token_urlsafe(32)

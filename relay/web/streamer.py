@@ -18,6 +18,7 @@ from relay.control.shares import Shares
 from relay.database import ShareRow
 from relay.errors import NotFoundError, RelayError
 from relay.web.phone import qr_svg, setup_of
+from relay.web.routes import address_of
 
 log = structlog.get_logger("relay.web")
 
@@ -91,16 +92,9 @@ class StreamerPages:
         try:
             return self._shares.open(request.match_info["token"])
         except NotFoundError:
-            if self._throttle.wrong(self._address(request)):
+            if self._throttle.wrong(address_of(request, behind_proxy=self._behind_proxy)):
                 raise web.HTTPTooManyRequests from None
             raise
-
-    def _address(self, request: web.Request) -> str:
-        if self._behind_proxy:
-            told = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-            if told:
-                return told[:64]
-        return request.remote or ""
 
     async def asset(self, request: web.Request) -> web.Response:
         name = request.match_info["file"]

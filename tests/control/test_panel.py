@@ -10,7 +10,7 @@ import pytest
 
 from relay.app import App
 from relay.control import models
-from relay.control.panel import Panel, clock
+from relay.control.panel import Panel, begun, clock
 from relay.errors import NotFoundError
 from tests.support.app import running_app
 from tests.support.clips import H264, make
@@ -55,6 +55,11 @@ def health(quality: str, **values: Any) -> models.HealthView:
     return models.HealthView.model_validate({"quality": quality, **known, **values})
 
 
+def test_host_names_keep_their_small_letters() -> None:
+    assert begun("a.rtmps.example cannot be looked up") == "a.rtmps.example cannot be looked up"
+    assert (begun("cannot connect"), begun("")) == ("Cannot connect", "")
+
+
 async def test_each_state_has_its_words(tmp_path: Path) -> None:
     async with running_app(tmp_path) as app:
         waiting = await look(app)
@@ -84,6 +89,7 @@ async def test_each_platforms_state_has_its_words(tmp_path: Path) -> None:
         place(name="b", state="retrying", last_error="x" * 500),
         place(name="c", state="disabled"),
         place(name="d", state="connecting"),
+        place(name="twitch", platform="twitch", state="retrying", last_error="live.twitch.tv closed the connection"),
     ]
     async with running_app(tmp_path) as app:
         shown = (await look(app, state="live", health=health("good"), destinations=places)).places
@@ -91,6 +97,8 @@ async def test_each_platforms_state_has_its_words(tmp_path: Path) -> None:
         assert shown["b"][1] == "bad"
         assert len(shown["b"][2]) < 200
         assert [shown[name][1] for name in "cd"] == ["idle", "warn"]
+        assert shown["twitch"][0] == "Twitch"
+        assert "again. live.twitch.tv closed" in shown["twitch"][2]
         held = (await look(app, state="holding", destinations=places)).places
         assert held["a"][1:] == ("warn", "Kept while your link is away")
 

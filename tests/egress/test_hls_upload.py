@@ -95,7 +95,8 @@ EARLIER = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("0", 0), ("99999999999999999999", RETRY_AFTER_MOST_S), (LATER, RETRY_AFTER_MOST_S), (EARLIER, 0), ("soon", 0),
+    [("0", 0), ("99999999999999999999", RETRY_AFTER_MOST_S), pytest.param(LATER, RETRY_AFTER_MOST_S, id="later"),
+     pytest.param(EARLIER, 0, id="earlier"), ("soon", 0),
      ("-5", 0), ("1e9", 0), ("", 0)],
 )  # fmt: skip
 async def test_how_long_a_platform_may_ask_for_is_bounded(

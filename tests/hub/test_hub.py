@@ -266,3 +266,21 @@ async def test_who_comes_after_pieces_goes_on_after_all_of_them() -> None:
     assert following.timeline.place(77, True) > 2001
     lease.keep([video(4000, key=True)])  # lost: without effect
     assert sum(len(batch.packets) for batch in viewer.batches) == 4
+
+
+async def test_lag_is_measured_from_the_pace_of_whoever_publishes() -> None:
+    """Pieces are shown later than they could be, and what is flushed earlier: that says nothing about a link."""
+    hub, _ = make()
+    stream, stats = hub.stream("demo"), hub.stream("demo").stats
+    sender = hub.publish("demo", Encoder())
+    sender.timeline.arrived(0)
+    sender.write([video(0, key=True)])
+    for _ in range(2):
+        lease = hub.publish("demo", Encoder())
+        start_ms = (stream.last_dts_ms or 0) + 1
+        lease.keep([video(start_ms + at, key=not at) for at in range(0, 4000, 40)])
+        shown = stats.video_packets
+        async with asyncio.timeout(20):
+            while stats.video_packets < shown + 5:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.01)
+        assert stats.arrival_lag_ms < 500

@@ -37,7 +37,7 @@ async def pull(app: App, url: str, channel: str = CHANNEL, **more: object) -> No
     await app.control.change_channel(channel, models.ChannelChange(source=source))
 
 
-async def until(condition: Callable[[], object], what: str, within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
@@ -45,7 +45,7 @@ async def until(condition: Callable[[], object], what: str, within_s: float = 20
 
 
 async def source_is(
-    app: App, state: str, words: str = "", channel: str = CHANNEL, within_s: float = 20.0
+    app: App, state: str, words: str = "", channel: str = CHANNEL, within_s: float = 60.0
 ) -> models.SourceView:
     """The channel's source, once it is in ``state`` and says ``words``."""
 

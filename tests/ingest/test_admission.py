@@ -60,6 +60,31 @@ def test_a_changed_or_removed_key_is_refused_at_once(admission: Admission) -> No
     assert refused(admission, "publish-new") == "bad_key"
 
 
+def test_a_former_key_is_no_guess(admission: Admission) -> None:
+    """An encoder that goes on with it must not keep the one with the new key out, at the same address."""
+    admission.set_channel("demo", Secret("publish-new"), Secret("read-demo"))
+    for _ in range(20):
+        assert refused(admission, "publish-demo") == "bad_key"
+    with pytest.raises(RefusedError, match="was changed"):
+        admission.admit_publish("publish-demo", "192.0.2.1")
+    assert admission.admit_publish("publish-new", "192.0.2.1") == "demo"
+    admission.set_channel("demo", Secret("publish-demo"), Secret("read-demo"))
+    assert admission.admit_publish("publish-demo", "192.0.2.1") == "demo"
+    for number in range(3000):
+        admission.set_channel("demo", Secret(f"publish-{number}"), Secret("read-demo"))
+    assert len(admission._former) <= 1000
+
+
+def test_who_was_admitted_is_told_when_the_key_opens_no_longer(admission: Admission) -> None:
+    admission.still_admits("publish-demo", "demo")
+    for key, name in (("publish-demo", "other"), ("read-demo", "demo")):
+        with pytest.raises(RefusedError, match="was changed"):
+            admission.still_admits(key, name)
+    admission.remove("demo")
+    with pytest.raises(RefusedError, match="was changed"):
+        admission.still_admits("publish-demo", "demo")
+
+
 def test_an_address_that_guesses_is_throttled_even_with_the_right_key_and_others_are_not(
     admission: Admission, clock: Clock
 ) -> None:

@@ -247,6 +247,22 @@ async def test_eviction_and_return(pieces: Sequence[Piece]) -> None:
         assert min(steps(made.kept.packets)) > 0
 
 
+async def test_the_same_segments_long_after_somebody_took_over_are_new_ones(
+    pieces: Sequence[Piece], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test clip sent again after another encoder had the channel."""
+    monkeypatch.setattr("relay.ingest.feed.FORGET_S", 0.3)
+    async with channel() as made:
+        first, other = made.feed, made.new_feed()
+        assert await made.put(pieces[0]) is Outcome.STORED
+        made.feed = other
+        await made.put(pieces[5], "x1.ts")
+        made.feed = first
+        await asyncio.sleep(0.4)
+        assert await made.put(pieces[0]) is Outcome.STORED
+        assert await made.put(pieces[0]) is Outcome.KNOWN
+
+
 async def test_those_on_their_way_when_the_channel_goes_are_answered(pieces: Sequence[Piece]) -> None:
     async with channel(PATIENT, at_once=False) as made:
         kept = asyncio.create_task(made.put(pieces[0]))
@@ -260,6 +276,17 @@ async def test_those_on_their_way_when_the_channel_goes_are_answered(pieces: Seq
         made.kept.commit()
         made.feed.check(asyncio.get_running_loop().time())
         assert await kept is Outcome.STORED
+
+
+async def test_a_channel_that_was_deleted_is_not_made_again(pieces: Sequence[Piece]) -> None:
+    async with channel(PATIENT, at_once=False) as made:
+        kept = asyncio.create_task(made.put(pieces[0]))
+        await until(lambda: len(made.kept.batches) == 1)
+        made.hub.remove("demo")
+        made.feed.check(asyncio.get_running_loop().time())
+        with pytest.raises(RefusedError, match="the channel is gone"):
+            await kept
+        assert "demo" not in made.hub.streams
 
 
 async def test_silence_is_a_stall_and_then_the_end(pieces: Sequence[Piece]) -> None:

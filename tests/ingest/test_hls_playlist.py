@@ -49,6 +49,13 @@ def test_names_are_those_of_uploads(uri: str, name: str) -> None:
     assert read_playlist("live/i.m3u8", f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{uri}\n").last == name
 
 
+def test_segments_of_half_a_second_are_no_error() -> None:
+    """ffmpeg rounds their target duration to 0, which says nothing against the rest."""
+    text = "#EXTM3U\n#EXT-X-TARGETDURATION:0\n#EXTINF:0.480000,\na1.ts\n#EXT-X-ENDLIST\n"
+    found = read_playlist("i.m3u8", text)
+    assert (found.last, found.is_ended) == ("a1.ts", True)
+
+
 def test_names_that_do_not_count() -> None:
     text = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nab12cd.ts\n#EXTINF:1,\n77fe.ts\n"
     assert not read_playlist("i.m3u8", text).counts

@@ -313,6 +313,29 @@ async def test_a_changed_key_ends_the_publisher(door: Uploader, ts: Sequence[Pie
     assert door.app.hub.lease("demo") is None
 
 
+@pytest.mark.parametrize("change", ["rotate_key", "delete_channel"])
+async def test_what_is_under_way_with_a_key_that_opens_no_longer(
+    change: str, door: Uploader, fmp4: Sequence[Piece]
+) -> None:
+    sent: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def body() -> AsyncIterator[bytes]:
+        while data := await sent.get():
+            yield data
+
+    sent.put_nowait(fmp4[0].init + fmp4[0].data)
+    posting = asyncio.create_task(door.put("live.cmfv", body(), "POST"))
+    await until(lambda: door.app.hls.stats.segments["stored"] == 1)
+    await getattr(door.app.control, change)("demo")
+    sent.put_nowait(fmp4[1].data)
+    sent.put_nowait(b"")
+    answer = await posting
+    assert (answer.status, "was changed" in answer.text) == (403, True)
+    assert door.app.hub.lease("demo") is None
+    assert door.app.hls.stats.segments["stored"] == 1
+    await until(lambda: ("demo" in door.app.hub.streams) is (change == "rotate_key"))
+
+
 async def test_with_a_certificate_and_on_a_taken_port(tmp_path: Path, ts: Sequence[Piece]) -> None:
     certificates = make_certificates(tmp_path / "tls")
     own = {"listen": "127.0.0.1:0", "tls_certificate": certificates.certificate, "tls_key": certificates.key}

@@ -101,3 +101,9 @@ async def test_what_is_allowed_is_pinned() -> None:
 async def test_a_name_that_leads_nowhere_says_so(host: str) -> None:
     with pytest.raises(AddressError, match="check the URL"):
         await resolve(host, 1935, allow_private=True, timeout_s=20)
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254"])
+async def test_cloud_metadata_is_nobodys_own_server(host: str) -> None:
+    with pytest.raises(AddressError, match="cloud metadata address, which the relay never dials"):
+        await resolve(host, 80, allow_private=True, timeout_s=5)

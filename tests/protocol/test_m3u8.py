@@ -129,7 +129,7 @@ def test_the_best_variant_that_fits_and_where_its_sound_is() -> None:
         (HEAD + "#EXT-X-MEDIA-SEQUENCE:" + "9" * 5000, "out of range|no number"),
         (HEAD + "#EXT-X-MEDIA-SEQUENCE:9999999999999999999", "no number in range"),
         (HEAD + "#EXT-X-MEDIA-SEQUENCE:٣", "no number in range"),
-        ("#EXTM3U\n#EXT-X-TARGETDURATION:0\n", "is 0"),
+        ("#EXTM3U\n#EXT-X-TARGETDURATION:-1\n", "TARGETDURATION"),
         (HEAD + "#EXTINF:4,\nfile:///etc/passwd\n", "a file URI"),
         (HEAD + "#EXTINF:4,\nFiLe:///etc/passwd\n", "a file URI"),
         (HEAD + "#EXTINF:4,\ndata:video/mp2t;base64,AAAA\n", "a data URI"),

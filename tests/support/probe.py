@@ -72,7 +72,8 @@ async def decode(source: Path | str, *options: str) -> None:
     """Decode everything in ``source``; AssertionError on the first complaint."""
     code, _, err = await _run(
         clips.new_ffmpeg(), "-hide_banner", "-nostdin", "-v", "error", "-xerror", *options, "-i", str(source),
-        "-f", "null", "-",
+        # Times as they are: a frame rate guessed from a start that jitters would be ffmpeg's own fault.
+        "-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "null", "-",
     )  # fmt: skip
     assert code == 0, f"decoding {source}: {err}"
     assert not err.strip(), f"decoding {source}: {err}"

@@ -53,6 +53,12 @@ def test_a_live_channel(app: App) -> None:
     assert (shown["up"], shown["up_tone"]) == ("1 of 2 up", "warn")
     assert shown["trouble"] == "b does not take the stream"
     assert shown["publisher"] == "Larix at 192.0.2.7, RTMP encrypted"
+    for protocol, said in (
+        ("hlss", "Larix at 192.0.2.7, HLS encrypted"),
+        ("hls pull", "Pulled from 192.0.2.7, HLS encrypted"),
+    ):
+        came = view.model_copy(update={"publisher": publisher.model_copy(update={"protocol": protocol})})
+        assert channel_detail(came, app.archive, sample)["publisher"] == said
     assert shown["media"] == "H.264 1280×720, AAC 44.1 kHz"
     assert shown["held"] == "held for 12 s so far"
     assert set(shown["destinations"]) == {"a", "b", "c"}

@@ -1,12 +1,13 @@
 """Sessions: from token or password to sign-out; guessing is slowed; another password, role or no user ends them."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from relay.app import App
 from relay.control.users import UserChange
-from tests.support.app import Browser
+from tests.support.app import Browser, browsing, running_app
 from tests.web.signing import OWN, PASSWORD, add_user, sign_in
 
 
@@ -52,6 +53,22 @@ async def test_guesses_sent_all_at_once_are_slowed_as_well(app: App, browser: Br
     asked = [browser.ask("POST", "/sign-in", token="", data=form) for _ in range(14)]
     statuses = sorted([status for status, _, _ in await asyncio.gather(*asked)])
     assert statuses == [403] * 10 + [429] * 4
+
+
+async def test_behind_a_proxy_each_visitor_is_slowed_alone_and_all_of_them_together(tmp_path: Path) -> None:
+    """The last address is the proxy's own word; one that passes on what visitors write opens nothing for ever."""
+    http = {"listen": "127.0.0.1:0", "behind_proxy": True}
+    async with running_app(tmp_path, http=http) as app, browsing(app) as browser:
+
+        async def guess(address: str, token: str = "guess") -> int:
+            headers = {"X-Forwarded-For": f"192.0.2.66, {address}"}
+            return (await browser.ask("POST", "/sign-in", token="", data={"token": token}, headers=headers))[0]
+
+        assert [await guess("192.0.2.1") for _ in range(11)] == [403] * 10 + [429]
+        assert await guess("192.0.2.2", browser.token) == 303
+        for number in range(90):
+            assert await guess(f"198.51.100.{number}") == 403
+        assert await guess("192.0.2.3", browser.token) == 429
 
 
 async def test_one_guessing_address_does_not_shut_the_others_out(app: App, browser: Browser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import structlog
 
 from relay.app import App
 from relay.control.panel import Panel
@@ -39,6 +40,15 @@ async def test_the_page_comes_without_a_login_and_is_kept_by_nobody(app: App, br
     assert channel.read_key not in html
     assert app.token.reveal() not in html
     assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son[a-z]+=", html)  # the policy forbids them
+
+
+async def test_a_fault_is_logged_without_the_link(app: App, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await link(app)
+    monkeypatch.setattr(app.control.panels, "look", None)
+    with structlog.testing.capture_logs() as logs:
+        assert (await browser.ask("GET", f"{path}/state", token=""))[0] == 500
+    assert [entry["path"] for entry in logs if entry["event"] == "request failed"] == ["/s/{token}/state"]
+    assert path.removeprefix("/s/") not in str(logs)
 
 
 async def test_all_that_is_loaded_at_first_fits_in_30_kb(app: App, browser: Browser) -> None:
