@@ -34,10 +34,25 @@ class Batch:
     whose last seen tracks are not ``opening`` (by identity) must send sequence headers first. ``seq`` counts
     the packets of the stream up to and including this batch. ``start`` is the index of the first packet a
     decoder could start at, or -1. ``note``: what the publisher wants kept beside the packets (Lease.keep);
-    ``missing``: how many pieces, of its own count, did not come before them.
+    ``missing``: how many pieces, of its own count, did not come before them. ``videos`` counts the packets of video;
+    ``last_video``, ``last_audio`` and ``last_keyframe`` (of video) are indexes, or -1.
     """
 
-    __slots__ = ("_shared", "closing", "missing", "note", "opening", "packets", "seq", "size", "start")
+    __slots__ = (
+        "_shared",
+        "closing",
+        "last_audio",
+        "last_keyframe",
+        "last_video",
+        "missing",
+        "note",
+        "opening",
+        "packets",
+        "seq",
+        "size",
+        "start",
+        "videos",
+    )
 
     def __init__(
         self,
@@ -51,19 +66,36 @@ class Batch:
     ) -> None:
         self.packets = packets
         self.opening = opening
-        self.closing = follow(opening, packets) if closing is None else closing
         self.seq = seq
         self.note = note
         self.missing = missing
-        has_video = self.closing[0] is not None
-        size = 0
-        start = -1
+        video, audio = opening
+        size = videos = 0
+        start = last_video = last_audio = last_keyframe = -1
+        # The one look at each packet on its way: what everybody behind wants to know is noted here.
         for index, packet in enumerate(packets):
-            size += len(packet.data)
-            if start < 0 and packet.is_keyframe and (packet.is_video or not has_video):
-                start = index
+            track, _, _, is_keyframe, data = packet
+            size += len(data)
+            if track is not audio and (track is video or packet.is_video):
+                video = track
+                videos += 1
+                last_video = index
+                if is_keyframe:
+                    last_keyframe = index
+                    if start < 0:
+                        start = index
+            else:
+                audio = track
+                last_audio = index
+        self.closing = (video, audio) if closing is None else closing
+        if start < 0 and self.closing[0] is None:
+            start = 0  # sound alone can be decoded from anywhere
         self.size = size
         self.start = start
+        self.videos = videos
+        self.last_video = last_video
+        self.last_audio = last_audio
+        self.last_keyframe = last_keyframe
         self._shared: dict[object, bytes] = {}
 
     def shared(self, key: object, encode: Callable[["Batch"], bytes]) -> bytes:

@@ -163,25 +163,23 @@ class HeldStream:
         if self.is_held or self._shift_ms or True in self._is_away or self._silence is not None or not is_whole:
             self._take_slowly(batch)
             return
-        last, is_found = self._last, 0
-        for packet in reversed(batch.packets):
-            track = _VIDEO if packet.is_video else _AUDIO
-            if not is_found & 1 << track:
-                is_found |= 1 << track
-                last[track] = packet.dts_ms
-                if is_found == 3:
-                    break
-        if batch.start >= 0:
-            self._picture.keyframe = _last_keyframe(batch) or self._picture.keyframe
+        if batch.last_video >= 0:
+            self._last[_VIDEO] = batch.packets[batch.last_video].dts_ms
+        if batch.last_audio >= 0:
+            self._last[_AUDIO] = batch.packets[batch.last_audio].dts_ms
+        if batch.last_keyframe >= 0:
+            self._picture.keyframe = batch.packets[batch.last_keyframe]
         self.out.pass_on(batch)
 
     def _hear(self, batch: Batch) -> bool:
         """Note which tracks are heard; whether none of them has been away for too long."""
         heard, now_ms = self._heard_ms, batch.last_dts_ms
-        for packet in reversed(batch.packets):
-            heard[_VIDEO if packet.is_video else _AUDIO] = now_ms
-            if heard[_VIDEO] == heard[_AUDIO]:
-                return True
+        if batch.last_video >= 0:
+            heard[_VIDEO] = now_ms
+        if batch.last_audio >= 0:
+            heard[_AUDIO] = now_ms
+        if heard[_VIDEO] == heard[_AUDIO]:
+            return True
         return not any(self._starves(track, now_ms) for track in (_VIDEO, _AUDIO))
 
     def _starves(self, track: int, now_ms: int) -> bool:
@@ -312,7 +310,3 @@ class HeldStream:
 
 def _dts(packet: Packet) -> int:
     return packet.dts_ms
-
-
-def _last_keyframe(batch: Batch) -> Packet | None:
-    return next((packet for packet in reversed(batch.packets) if packet.is_video and packet.is_keyframe), None)

@@ -114,30 +114,20 @@ class Stream:
 
         ``shown``: those that want the stream whole have had them (``keep``).
         """
-        gop, stats = self._gop, self.stats
-        video, audio = opening = self.tracks
-        last_video = last_audio = None
-        for packet in packets:
-            gop.add(packet)
-            if packet.is_video:
-                video = packet.track
-                last_video = packet
-                stats.video_packets += 1
-                if packet.is_keyframe:
-                    if stats.last_keyframe_dts_ms is not None:
-                        stats.keyframe_interval_ms = packet.dts_ms - stats.last_keyframe_dts_ms
-                    stats.last_keyframe_dts_ms = packet.dts_ms
-            else:
-                audio = packet.track
-                last_audio = packet
-                stats.audio_packets += 1
-        self.tracks = closing = (video, audio)
+        stats = self.stats
         if not shown:
             self.seq += len(packets)
-        if last_video is not None:
-            self.last_video_ms = last_video.dts_ms
-        if last_audio is not None:
-            self.last_audio_ms = last_audio.dts_ms
+        batch = Batch(packets, self.tracks, self.seq)
+        self._gop.extend(packets, batch.size, batch.last_keyframe)
+        self.tracks = batch.closing
+        stats.video_packets += batch.videos
+        stats.audio_packets += len(packets) - batch.videos
+        if batch.last_keyframe >= 0:
+            self._note_keyframes(packets)
+        if batch.last_video >= 0:
+            self.last_video_ms = packets[batch.last_video].dts_ms
+        if batch.last_audio >= 0:
+            self.last_audio_ms = packets[batch.last_audio].dts_ms
         if self.last_video_ms is None or self.last_audio_ms is None:
             self.last_dts_ms = last_ms = packets[-1].dts_ms
         else:
@@ -149,7 +139,6 @@ class Stream:
         base = stats.arrival_base_ms
         stats.arrival_base_ms = base = late if base is None else min(late, base + forgotten_ms)
         stats.arrival_lag_ms = late - base
-        batch = Batch(packets, opening, self.seq, closing=closing)
         stats.media_bytes += batch.size
         for subscription in self._subscriptions:
             if not (shown and subscription.whole):
@@ -158,11 +147,17 @@ class Stream:
             self.commit(self.seq)
         return batch
 
+    def _note_keyframes(self, packets: Sequence[Packet]) -> None:
+        stats = self.stats
+        for packet in packets:
+            if packet.is_keyframe and packet.is_video:
+                if stats.last_keyframe_dts_ms is not None:
+                    stats.keyframe_interval_ms = packet.dts_ms - stats.last_keyframe_dts_ms
+                stats.last_keyframe_dts_ms = packet.dts_ms
+
     def pass_on(self, batch: Batch) -> None:
         """Give another stream's ``batch`` to every reader as it is: what is encoded for one serves all."""
-        add = self._gop.add
-        for packet in batch.packets:
-            add(packet)
+        self._gop.extend(batch.packets, batch.size, batch.last_keyframe)
         self.tracks = batch.closing
         self.seq += len(batch.packets)
         self.last_dts_ms = batch.last_dts_ms

@@ -67,7 +67,8 @@ class RtmpConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
-        self._socket = transport.get_extra_info("socket")
+        # The transport's own, to set options on and to read: uvloop's stand-in looks its address up with every call.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, transport.get_extra_info("socket").fileno())
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else "?"
         try:
@@ -103,10 +104,14 @@ class RtmpConnection(asyncio.BufferedProtocol):
             # Drained: nothing more is read before the tick, however many segments the phone sends till then.
             self._parked = True
             assert self._transport is not None
-            self._transport.pause_reading()
+            if self._transport.is_reading():
+                self._transport.pause_reading()
             self._door.ticker.park(self._unpark)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = None
         if not self._counted:
             return
         self._door.budget.leave(self._address, authenticated=self._authenticated)
@@ -131,7 +136,27 @@ class RtmpConnection(asyncio.BufferedProtocol):
             # Nagle's algorithm on may still wait in its own kernel when it exits, and be lost with it.
             assert self._socket is not None
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            self._transport.resume_reading()
+            if self._encrypted or not self._read():
+                self._transport.resume_reading()
+
+    def _read(self) -> bool:
+        """Take what has come since the last tick, past the transport: one system call, and no wake-up by the poller.
+
+        False where the transport is to go on: nothing is there, there is more, or the peer is gone.
+        """
+        assert self._socket is not None
+        try:
+            count = self._socket.recv_into(self._door.buffer)
+        except OSError:
+            return False  # nothing yet, or the transport finds out what is wrong
+        if count:
+            try:
+                self.buffer_updated(count)
+            except Exception as error:
+                # As a transport does: whoever is to blame is closed, and the others on this tick are read.
+                log.exception("connection failed", address=self._address, error=repr(error))
+                self.abort()
+        return self._parked or self._transport is None or self._transport.is_closing()
 
     # --- the hot path -----------------------------------------------------------------------------------------
 

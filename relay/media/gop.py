@@ -1,5 +1,7 @@
 """GopCache: the packets since the last decodable start, so a new reader need not wait for the next one."""
 
+from collections.abc import Sequence
+
 from relay.media.packet import Packet
 
 
@@ -16,19 +18,16 @@ class GopCache:
         self._size = 0
         self.packets: list[Packet] = []
 
-    def add(self, packet: Packet) -> None:
-        """Append one packet, starting afresh on a video keyframe."""
-        if packet.is_keyframe and packet.is_video:
-            self.packets = [packet]
-            self._size = len(packet.data)
-            return
-        if not self.packets:
-            return
-        self._size += len(packet.data)
+    def extend(self, packets: Sequence[Packet], size: int, last_keyframe: int) -> None:
+        """Append packets of ``size`` bytes; ``last_keyframe`` is the index of their last video keyframe, or -1."""
+        if last_keyframe >= 0:
+            self.packets = list(packets[last_keyframe:])
+            self._size = sum(len(packet.data) for packet in self.packets)
+        elif self.packets:
+            self._size += size
+            self.packets += packets
         if self._size > self._max_bytes:
             self.clear()
-            return
-        self.packets.append(packet)
 
     def clear(self) -> None:
         self.packets = []

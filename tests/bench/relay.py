@@ -41,7 +41,7 @@ async def compare(
     rows = []
     for number, (load, aim) in enumerate(loads):
         found: dict[str, list[Figures]] = {name: [] for name in servers}
-        for turn in range(TURNS):
+        for turn in range(1 if quick and number else TURNS):
             for name, make in servers.items():
                 place = folder / f"{number}-{turn}-{name}"
                 run = await measure(processes, place, make(place / "server"), load, QUICK_SECONDS if quick else SECONDS)

@@ -36,6 +36,14 @@ def test_from_start_opens_with_the_tracks_of_its_keyframe() -> None:
     assert cut.size == 2
 
 
+def test_notes_where_the_last_of_each_kind_is() -> None:
+    packets = [video(0, key=True), audio(1), video(2, key=True), video(3), audio(4), audio(5)]
+    batch = Batch(packets, (None, None), 6)
+    assert (batch.videos, batch.last_video, batch.last_audio, batch.last_keyframe, batch.start) == (3, 3, 5, 2, 0)
+    alone = Batch([audio(1)], (VIDEO, AUDIO), 1)
+    assert (alone.videos, alone.last_video, alone.last_audio, alone.last_keyframe, alone.start) == (0, -1, 0, -1, -1)
+
+
 def test_sizes_times_and_tracks() -> None:
     batch = Batch([audio(5), video(7, size=10)], (None, None), 2)
     assert (batch.size, batch.first_dts_ms, batch.last_dts_ms) == (11, 5, 7)

@@ -1,5 +1,6 @@
 """RTMP chunks (RTMP 1.0 §5.3): many chunk streams in, whole messages out; and one stateless way to write them."""
 
+from struct import Struct
 from typing import NamedTuple
 
 from relay.errors import LimitError, ProtocolError
@@ -9,6 +10,9 @@ SET_CHUNK_SIZE, ABORT = 1, 2
 _EXTENDED = 0xFFFFFF
 _HEADER_BYTES = (11, 7, 3, 0)  # message header by fmt, §5.3.1.2
 _PLAUSIBLE_DELTA_MS = 1000
+# A whole header in as few reads as there can be: basic header and timestamp, length and type; message stream id.
+_FIELDS = Struct(">II").unpack_from
+_STREAM_ID = Struct("<I").unpack_from
 
 
 class Message(NamedTuple):
@@ -104,19 +108,15 @@ class ChunkReader:
                 if at == size:
                     return
                 start = at
-                at = self._header(data, at, size)
+                at = self._whole(data, at, size, base, out)
+                if at >= 0:
+                    continue
+                at = self._header(data, start, size)
                 if at < 0:
                     self._torn = data[start:]
                     return
                 stream = self._open
                 assert stream is not None
-                if stream.have == 0 and stream.length <= self._left and size - at >= self._left:
-                    # The common case: the whole message is here, in one chunk.
-                    end = at + stream.length
-                    self._finish(stream, data[at:end], base + end, out)
-                    at = end
-                    self._open = stream = None
-                    continue
             take = size - at
             if take > self._left:
                 take = self._left
@@ -135,6 +135,47 @@ class ChunkReader:
                 self._forget(stream)
                 self._finish(stream, payload, base + at, out)
             self._open = stream = None
+
+    def _whole(self, data: bytes, at: int, size: int, base: int, out: list[Message]) -> int:
+        """The common case, read at one go: a message that is all here, with a header of type 0 or 1 in its short form.
+
+        The offset behind it; -1, and nothing changed, for anything else.
+        """
+        first = data[at]
+        stream = self._streams.get(first & 0x3F)
+        body = at + 12 if first < 0x40 else at + 8
+        if first >= 0x80 or stream is None or stream.have or body > size:
+            return -1
+        field, rest = _FIELDS(data, at)
+        field &= 0xFFFFFF
+        length: int = rest >> 8
+        type_id: int = rest & 0xFF
+        chunk_size = self._chunk_size
+        end = body + length
+        if length > chunk_size:
+            end += (length - 1) // chunk_size  # a byte of header before each further chunk
+        if field == _EXTENDED or end > size or length > self._most[type_id] or first & 0x3F < 2:
+            return -1
+        if length <= chunk_size:
+            payload = data[body:end]
+        else:
+            step = chunk_size + 1
+            if data[body + chunk_size : end : step].strip(bytes((0xC0 | first,))):
+                return -1  # other chunk streams in between
+            payload = b"".join([data[piece : min(piece + chunk_size, end)] for piece in range(body, end, step)])
+        if first < 0x40:
+            stream.timestamp = field
+            stream.delta = field if field <= _PLAUSIBLE_DELTA_MS else 0  # see _header
+            stream.stream_id = _STREAM_ID(data, at + 8)[0]
+        else:
+            stream.delta = field
+            stream.timestamp = (stream.timestamp + field) & 0xFFFFFFFF
+        stream.extended = False
+        stream.field = field
+        stream.length = length
+        stream.type_id = type_id
+        self._finish(stream, payload, base + end, out)
+        return end
 
     def _header(self, data: bytes, at: int, size: int) -> int:
         """Read one chunk header (§5.3.1); the offset behind it, or -1 when it is cut off."""

@@ -1,6 +1,7 @@
 """Packets as RTMP messages: bytes that refer to nothing sent before, so that every destination shares them."""
 
 from collections.abc import Mapping, Sequence
+from struct import Struct
 
 from relay.media import Packet, Track
 from relay.protocol import flv
@@ -8,6 +9,7 @@ from relay.protocol.amf0 import AmfValue, EcmaArray, encode
 from relay.protocol.rtmp.chunk import write_message
 
 AUDIO_CSID, DATA_CSID, VIDEO_CSID = 4, 5, 6
+_HEADER = Struct(">III").pack  # csid and timestamp, length and type, message stream id (whose order is the other one)
 Tracks = tuple[Track | None, Track | None]
 
 
@@ -20,29 +22,23 @@ def encode_batch(packets: Sequence[Packet], opening: Tracks, chunk_size: int, st
     out: list[bytes] = []
     video, audio = opening
     prefix = flv.message_prefix
-    msid = stream_id.to_bytes(4, "little")
-    video_tail, audio_tail = b"\x09" + msid, b"\x08" + msid
+    msid = int.from_bytes(stream_id.to_bytes(4, "little"), "big")
     for packet in packets:
-        track, dts_ms, data = packet.track, packet.dts_ms, packet.data
-        if packet.is_video:
-            if track is not video:
+        track, dts_ms, _, _, data = packet
+        if track is not video and track is not audio:
+            if packet.is_video:
                 video = track
-                out.append(_header_message(track, dts_ms, chunk_size, stream_id))
-            tail, csid = video_tail, VIDEO_CSID
-        else:
-            if track is not audio:
+            else:
                 audio = track
-                out.append(_header_message(track, dts_ms, chunk_size, stream_id))
-            tail, csid = audio_tail, AUDIO_CSID
+            out.append(_header_message(track, dts_ms, chunk_size, stream_id))
+        type_id, csid = (flv.VIDEO, VIDEO_CSID) if track is video else (flv.AUDIO, AUDIO_CSID)
         head = prefix(packet)
         length = len(head) + len(data)
         if length <= chunk_size and 0 <= dts_ms < 0xFFFFFF:
             # The common case: one chunk, a plain timestamp (RTMP 1.0 §5.3.1.2.1).
-            out.append(b"%c%b%b%b" % (csid, dts_ms.to_bytes(3, "big"), length.to_bytes(3, "big"), tail))
-            out.append(head)
-            out.append(data)
+            out += (_HEADER(csid << 24 | dts_ms, length << 8 | type_id, msid), head, data)
         else:
-            out.append(write_message(tail[0], stream_id, dts_ms, head + data, chunk_size=chunk_size, csid=csid))
+            out.append(write_message(type_id, stream_id, dts_ms, head + data, chunk_size=chunk_size, csid=csid))
     return b"".join(out)
 
 

@@ -14,7 +14,7 @@ from relay.protocol.rtmp.message import MessageType, UserControl, peer_bandwidth
 from relay.protocol.rtmp.state import SERVER, ServerState, step
 
 MAX_STREAMS = 8
-_MEDIA = (8, 9)  # MessageType.AUDIO and VIDEO, as plain numbers for the hot path
+_MEDIA = frozenset((8, 9))  # MessageType.AUDIO and VIDEO, as plain numbers for the hot path
 # Commands that only want to be acknowledged; librtmp waits for some of them as (null, undefined).
 _COURTESIES = frozenset({"releaseStream", "_checkbw", "checkBandwidth", "getStreamLength", "setPlaybackLimits"})
 
@@ -94,6 +94,8 @@ class ServerConnection(Connection):
     def _dispatch(self, messages: list[Message], now: float) -> list[events.Event]:
         if not self._authenticated and self.received > self._limits.pre_auth_bytes:
             raise LimitError("pre_auth_bytes", f"over {self._limits.pre_auth_bytes} bytes before publish or play")
+        if self.state is ServerState.PUBLISHING and {message.type_id for message in messages} <= _MEDIA:
+            return list(messages)  # the common case: media, and nothing else
         return self._read(self._unpacked(messages), now)
 
     def _read(self, messages: list[Message], now: float) -> list[events.Event]:

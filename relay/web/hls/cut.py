@@ -30,7 +30,18 @@ class Epoch:
     seconds). ``place`` is where the archive keeps it.
     """
 
-    __slots__ = ("_audio", "_inits", "_keyframe", "_making", "base_ms", "number", "place", "tracks", "wall_s")
+    __slots__ = (
+        "_audio",
+        "_inits",
+        "_keyframe",
+        "_making",
+        "base_ms",
+        "is_sampled",
+        "number",
+        "place",
+        "tracks",
+        "wall_s",
+    )
 
     def __init__(self, number: int, tracks: Tracks, base_ms: int, wall_s: float, place: Place | None) -> None:
         self.number = number
@@ -38,6 +49,7 @@ class Epoch:
         self.base_ms = base_ms
         self.wall_s = wall_s
         self.place = place
+        self.is_sampled = False  # whether all that an init segment is made from is here
         self._keyframe: Packet | None = None
         self._audio: list[Packet] = []
         self._inits: dict[Rendition, InitSegment | MediaError] = {}
@@ -63,6 +75,8 @@ class Epoch:
                 self._keyframe = packet
         elif len(self._audio) < SAMPLE_AUDIO:
             self._audio.append(packet)
+        keyframe = self._keyframe
+        self.is_sampled = len(self._audio) >= SAMPLE_AUDIO and keyframe is not None and keyframe.is_keyframe
 
     def made(self, rendition: Rendition) -> InitSegment | None:
         """The init segment, where it has been made already."""
@@ -112,10 +126,18 @@ class Part:
         self.number = number
         self.start_ms = start_ms
         self.duration_ms = end_ms - start_ms
-        video = sum(packet.is_video for packet in packets)
+        size = video = 0
+        has_key = has_sound = False
+        for packet in packets:
+            size += len(packet.data)
+            if packet.is_video:
+                video += 1
+                has_key = has_key or packet.is_keyframe
+            else:
+                has_sound = True
         self.cut = Cut(video, len(packets) - video, end_ms)
-        self.is_independent = any(packet.is_keyframe and (packet.is_video or not video) for packet in packets)
-        self.size = sum(len(packet.data) for packet in packets)
+        self.is_independent = has_key or (has_sound and not video)
+        self.size = size
         self._packets = packets
         self._bytes: dict[Rendition, bytes] = {}
 

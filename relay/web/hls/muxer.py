@@ -80,6 +80,7 @@ class Muxer:
         self._clock_is_video = False
         self._last_ms = 0  # of any track
         self._step_ms = 0.0  # from frame to frame: the mean of the last few, but for those out of the way
+        self._usual_ms: float = PART_MS  # how long a part is: as many frames as fit into PART_MS
         self._steps: deque[int] = deque(maxlen=STEPS)
         self._alone = 0  # packets of sound since the last picture
         self._starved = False
@@ -134,31 +135,44 @@ class Muxer:
     # --- cutting --------------------------------------------------------------------------------------------------
 
     def _add(self, packet: Packet, batch: Batch) -> None:
-        dts_ms, is_video = packet.dts_ms, packet.is_video
+        track, dts_ms, _, _, _ = packet
         epoch = self._epoch
-        if epoch is None or packet.track is not self._tracks[0 if is_video else 1] or self._breaks:
+        video, audio = self._tracks
+        is_video = track is video
+        if epoch is None or self._breaks or not (is_video or track is audio):
+            is_video = packet.is_video
             epoch = self._enter(packet, batch)
-        self._alone = 0 if is_video else self._alone + 1
+            video = self._tracks[0]
         if is_video:
+            self._alone = 0
             self._starved = False
-        elif self._alone > STARVED_PACKETS and dts_ms - self._clock_ms > STARVED_MS:
-            self._starved = True
-        clocks = is_video or self._starved or not epoch.has_video
-        if clocks:
+        else:
+            self._alone += 1
+            if self._alone > STARVED_PACKETS and dts_ms - self._clock_ms > STARVED_MS:
+                self._starved = True
+        if is_video or self._starved or video is None:
             step_ms = dts_ms - self._clock_ms
             if step_ms > HOLE_MS and step_ms > 3 * self._step_ms and dts_ms - self._last_ms > HOLE_MS // 2:
                 epoch = self._begin(packet)
             elif self._pending and dts_ms > self._part_ms:
                 self._cut(packet, dts_ms)
             if 0 < step_ms <= HOLE_MS and is_video == self._clock_is_video:
-                self._steps.append(step_ms)
-                middle = sorted(self._steps)[len(self._steps) // 4 : -(len(self._steps) // 4) or None]
-                self._step_ms = sum(middle) / len(middle)
+                self._note_step(step_ms)
             self._clock_ms, self._clock_is_video = dts_ms, is_video
         if dts_ms > self._last_ms:
             self._last_ms = dts_ms
-        epoch.sample(packet)
+        if not epoch.is_sampled:
+            epoch.sample(packet)
         self._pending.append(packet)
+
+    def _note_step(self, step_ms: int) -> None:
+        steps = self._steps
+        is_as_before = len(steps) == STEPS and steps[0] == step_ms  # the one that it takes the place of
+        steps.append(step_ms)
+        if not is_as_before:
+            middle = sorted(steps)[len(steps) // 4 : -(len(steps) // 4) or None]
+            self._step_ms = mean_ms = sum(middle) / len(middle)
+            self._usual_ms = max(1, math.floor(PART_MS / mean_ms + 0.05)) * mean_ms
 
     def _enter(self, packet: Packet, batch: Batch) -> Epoch:
         """A packet that may not go on in the present epoch: the epoch it belongs to."""
@@ -232,13 +246,8 @@ class Muxer:
             self._open(dts_ms)
         else:
             length_ms = dts_ms - self._part_ms
-            if length_ms >= self._usual_ms() - step_ms / 2:
+            if length_ms >= self._usual_ms - step_ms / 2:
                 self._end_part(dts_ms)
-
-    def _usual_ms(self) -> float:
-        """How long a part is: as many frames as fit into PART_MS."""
-        step_ms = self._step_ms
-        return max(1, math.floor(PART_MS / step_ms + 0.05)) * step_ms if step_ms else PART_MS
 
     def _end_part(self, end_ms: int) -> None:
         assert self.open is not None
@@ -268,7 +277,7 @@ class Muxer:
         """The first segment is whole: how long segments and parts of this stream are is known, and stays so."""
         self.target_s = max(3, math.floor(first.duration_ms / 1000 + 0.5) + 1)
         longest_ms = max((part.duration_ms for part in first.parts), default=0)
-        self.part_target_ms = math.ceil(max(longest_ms, self._usual_ms() * PART_SLACK) / 10) * 10
+        self.part_target_ms = math.ceil(max(longest_ms, self._usual_ms * PART_SLACK) / 10) * 10
         self.first_listed, self.first_epoch = first.number, first.epoch.number
 
     # --- forgetting -----------------------------------------------------------------------------------------------
