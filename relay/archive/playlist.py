@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from relay.database import GapRow, SegmentRow
-from relay.errors import EvidenceError
+from relay.errors import EvidenceError, ProtocolError
+from relay.protocol import m3u8
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
 PLAYLIST_NAME = "index.m3u8"
 GAP_NAME = "gap.mp4"
 GAP_DATA = b"\0\0\0\x08free"  # what a player gets that loads missing media all the same: a box without content
-_LONGEST_S = 86_400.0
+LARGEST_BYTES = 64 * 1024 * 1024  # of days on end
 
 
 def media_playlist(segments: Sequence[SegmentRow], gaps: Sequence[GapRow] = (), *, complete: bool) -> str:
@@ -92,34 +93,17 @@ class MediaPlaylist:
 
 def read_playlist(data: bytes) -> MediaPlaylist:
     """Read the segments of what ``media_playlist`` wrote. Raises EvidenceError of kind ``playlist``."""
-    try:
-        lines = data.decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise EvidenceError("it is not a playlist: it is not text", "playlist") from error
-    if not lines or lines[0] != "#EXTM3U":
-        raise EvidenceError("it is not a playlist: it does not begin with #EXTM3U", "playlist")
     found = MediaPlaylist()
-    init, duration_s, started_at, discontinuity = "", 0.0, None, False
-    for line in lines[1:]:
-        tag, _, value = line.partition(":")
-        try:
-            if tag == "#EXT-X-MAP":
-                init = value.split('"')[1]
-            elif tag == "#EXT-X-PROGRAM-DATE-TIME":
-                started_at = datetime.fromisoformat(value).timestamp()
-            elif tag == "#EXTINF":
-                duration_s = float(value.partition(",")[0])
-                if not 0 <= duration_s < _LONGEST_S:
-                    raise ValueError("no such length")
-        except (ValueError, IndexError, OverflowError) as error:
-            raise EvidenceError(f"it is a damaged playlist: {line[:80]!r} does not fit", "playlist") from error
-        if tag == "#EXT-X-DISCONTINUITY":
-            discontinuity = True
-        elif tag == "#EXT-X-ENDLIST":
-            found.ends = True
-        elif line == GAP_NAME:
-            duration_s = 0.0
-        elif line and not line.startswith("#"):
-            found.segments.append(Listed(line, init, duration_s, started_at, discontinuity))
-            duration_s, started_at, discontinuity = 0.0, None, False
+    try:
+        read = m3u8.parse(data, LARGEST_BYTES)
+        if not isinstance(read, m3u8.MediaPlaylist):
+            raise ProtocolError("the playlist names other playlists")
+        found.ends = read.is_ended
+        for item in read.segments:
+            if not item.is_gap:
+                date = datetime.fromisoformat(item.date).timestamp() if item.date else None
+                init = "" if item.init is None else item.init.uri
+                found.segments.append(Listed(item.uri, init, item.duration_s, date, item.is_discontinuity))
+    except (ProtocolError, ValueError, OverflowError) as error:
+        raise EvidenceError(f"it is no playlist that can be read: {error}", "playlist") from error
     return found

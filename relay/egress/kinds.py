@@ -12,16 +12,4 @@ from relay.outbound.dial import TlsContext
 
 Make = Callable[[DestinationConfig, Stream, Settings, DestinationTotals, Owner, TlsContext], Attempt]
 
-
-def _rtmp(
-    config: DestinationConfig,
-    stream: Stream,
-    settings: Settings,
-    totals: DestinationTotals,
-    owner: Owner,
-    tls: TlsContext,
-) -> Attempt:
-    return RtmpAttempt(config, stream, settings, totals, owner.live, tls)
-
-
-KINDS: Mapping[str, Make] = MappingProxyType({"rtmp": _rtmp, "hls": HlsAttempt})
+KINDS: Mapping[str, Make] = MappingProxyType({"rtmp": RtmpAttempt, "hls": HlsAttempt})

@@ -3,11 +3,10 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable
 from typing import cast
 
 from relay.config import Settings
-from relay.egress.base import DestinationConfig, DestinationTotals, publish_address
+from relay.egress.base import DestinationConfig, DestinationTotals, Owner, publish_address
 from relay.egress.platforms import PLATFORMS
 from relay.errors import DestinationError, DestinationRejectedError, ProtocolError
 from relay.hub import BacklogLimit, Batch, Stream, Subscription
@@ -30,7 +29,7 @@ _PHASES = {
 
 
 class RtmpAttempt:
-    """Runs once. ``on_live`` is called when the platform has taken the publish; totals are counted as it goes."""
+    """Runs once. ``owner`` is told when the platform has taken the publish; totals are counted as it goes."""
 
     def __init__(
         self,
@@ -38,13 +37,13 @@ class RtmpAttempt:
         stream: Stream,
         settings: Settings,
         totals: DestinationTotals,
-        on_live: Callable[[], None],
+        owner: Owner,
         tls: TlsContext,
     ) -> None:
         self._url, name = publish_address(config)
         self._settings = settings
         self._tls = tls
-        self._connection = DestinationConnection(self._url, name, config, stream, settings, totals, on_live)
+        self._connection = DestinationConnection(self._url, name, config, stream, settings, totals, owner)
 
     @property
     def subscription(self) -> Subscription | None:
@@ -100,14 +99,14 @@ class DestinationConnection(asyncio.Protocol):
         stream: Stream,
         settings: Settings,
         totals: DestinationTotals,
-        on_live: Callable[[], None],
+        owner: Owner,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._where = f"{url.host}:{url.port}"
         self._limits = settings.limits
         self._totals = totals
         self._stream = stream
-        self._on_live = on_live
+        self._owner = owner
         self._secrets = {name, name.partition("?")[0], *url.app.partition("?")[2:]}
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -237,7 +236,7 @@ class DestinationConnection(asyncio.Protocol):
             publishing=True,
             metadata=self._stream.metadata,
         )
-        self._on_live()
+        self._owner.live()
         backlog = BacklogLimit(int(self._limits.backlog_s * 1000), self._limits.backlog_bytes)
         self.subscription = self._stream.subscribe(self, backlog)
         # The cached keyframe went out during subscribe, and may have filled the buffer.

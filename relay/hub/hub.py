@@ -184,7 +184,7 @@ class Hub:
         timeline = Timeline()
         if stream.last_dts_ms is not None:
             now = time.monotonic()
-            away_ms = int((now - stream.stats.last_packet_at) * 1000)
+            away_ms = int((now - stream.stats.arrived_at) * 1000)
             floor = (stream.last_video_ms, stream.last_audio_ms)
             # What the old link held back is missing too, and the new one begins without delay.
             away_ms += min(int(stream.stats.arrival_lag_ms), MOST_LAG_MS)

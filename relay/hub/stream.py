@@ -25,6 +25,7 @@ class StreamStats:
     __slots__ = (
         "arrival_base_ms",
         "arrival_lag_ms",
+        "arrived_at",
         "audio_packets",
         "held_s",
         "holding_since",
@@ -47,7 +48,8 @@ class StreamStats:
         self.holding_since: float | None = None  # monotonic seconds
         self.keyframe_interval_ms = 0
         self.last_keyframe_dts_ms: int | None = None
-        self.last_packet_at = 0.0  # monotonic seconds
+        self.last_packet_at = 0.0  # monotonic seconds: readers had it then
+        self.arrived_at = 0.0  # monotonic seconds: the last one came from the publisher then
         # Arrival time minus media time: its least value so far is a link without delay, more is lag.
         self.arrival_base_ms: float | None = None
         self.arrival_lag_ms = 0.0
@@ -99,6 +101,7 @@ class Stream:
         batch = Batch(packets, self._kept, self.seq + len(packets), note=note, missing=missing)
         self._kept = batch.closing
         self.seq = batch.seq
+        self.stats.arrived_at = time.monotonic()
         for subscription in self._subscriptions:
             if subscription.whole:
                 subscription.deliver(batch)
@@ -135,6 +138,8 @@ class Stream:
         now = time.monotonic()
         forgotten_ms = (now - stats.last_packet_at) * FORGET_MS_A_SECOND
         stats.last_packet_at = now
+        if not shown:
+            stats.arrived_at = now
         late = now * 1000 - last_ms
         base = stats.arrival_base_ms
         stats.arrival_base_ms = base = late if base is None else min(late, base + forgotten_ms)

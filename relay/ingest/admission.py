@@ -1,14 +1,13 @@
 """Admission: may this key publish, or play, and which channel is it for. In memory, by SHA-256, throttled."""
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from relay.errors import RefusedError
 from relay.secret import Secret
+from relay.throttle import Throttle
 
-WINDOW_S = 60.0
-_MOST_ADDRESSES = 10_000
 _MOST_FORMER = 1000
 _CHANGED = "this stream key was changed: copy the new one from the relay, or ask the operator for it"
 _WRONG = "wrong key: copy it again from the relay, or ask the operator for it"
@@ -27,9 +26,7 @@ class Admission:
         self._read: dict[str, tuple[str, Secret]] = {}
         self._former: dict[str, None] = {}  # digests of stream keys that were right once, oldest first
         self._digests: dict[str, tuple[str, str]] = {}
-        self._most_failures = failures_per_minute
-        self._failures: dict[str, deque[float]] = {}
-        self._clock = clock
+        self._throttle = Throttle(failures_per_minute, clock)
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def set_channel(self, name: str, publish_key: Secret, read_key: Secret) -> None:
@@ -77,7 +74,7 @@ class Admission:
         return found
 
     def _admit(self, index: dict[str, tuple[str, Secret]], key: str, address: str, *, is_counted: bool = True) -> str:
-        if self._is_throttled(address):
+        if self._throttle.is_full(address):
             self.outcomes[UNKNOWN, "throttled"] += 1
             raise RefusedError("throttled", "too many wrong keys from this address; wait a minute and check the key")
         shown = Secret(key)
@@ -93,18 +90,5 @@ class Admission:
 
     def _refuse(self, outcome: str, message: str, address: str) -> None:
         self.outcomes[UNKNOWN, outcome] += 1
-        if len(self._failures) >= _MOST_ADDRESSES:
-            self._forget_old()
-        if address in self._failures or len(self._failures) < _MOST_ADDRESSES:
-            self._failures.setdefault(address, deque(maxlen=self._most_failures)).append(self._clock())
+        self._throttle.note(address)
         raise RefusedError(outcome, message)
-
-    def _is_throttled(self, address: str) -> bool:
-        failures = self._failures.get(address)
-        if failures is None:
-            return False
-        return len(failures) == self._most_failures and self._clock() - failures[0] < WINDOW_S
-
-    def _forget_old(self) -> None:
-        horizon = self._clock() - WINDOW_S
-        self._failures = {address: times for address, times in self._failures.items() if times[-1] > horizon}

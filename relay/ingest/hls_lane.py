@@ -15,6 +15,7 @@ from relay.ingest.hls_fetch import KEY_BYTES, Fetched, Fetcher, GoneError, decry
 from relay.ingest.hls_position import Position
 from relay.ingest.source import YIELDED
 from relay.protocol.m3u8 import Init, Key, MediaPlaylist, Segment, parse, resolve
+from relay.supervise import Backoff
 
 log = structlog.get_logger("relay.ingest.pull")
 
@@ -23,6 +24,7 @@ LEAST_RELOAD_S = 0.5
 LEAST_TRY_S = 5.0
 RELOAD_FOR_S = 10.0
 GONE_TRIES = 3
+_AGAIN = Backoff(0.5, 2.0)  # between tries of one segment
 LOST_IN_A_ROW = 3
 UNSHOWN_MS = 6000  # what is taken faster than it is shown waits beyond this, where waiting loses nothing
 MISSED_MOST = 30
@@ -267,7 +269,7 @@ class Lane:
                 is_final = error.outcome in _FINAL or isinstance(error, AddressError | DestinationRejectedError)
                 if is_final or (isinstance(error, GoneError) and tries >= GONE_TRIES) or self._clock() >= job.until:
                     raise
-            await asyncio.sleep(random.uniform(0.1, min(2.0, 0.25 * 2**tries)))
+            await asyncio.sleep(_AGAIN.wait_s(tries, rejected=False, uniform=random.uniform))
 
     async def _once(self, job: Job) -> pieces.Segment:
         segment, limits = job.segment, self._limits

@@ -21,8 +21,8 @@ from relay.ingest.hls_playlist import Playlist, read_playlist
 from relay.ingest.hls_server import Listener, UploadConnection
 from relay.ingest.inits import MOST_BYTES, Inits, is_init_name
 from relay.ingest.links import Links
-from relay.ingest.rtmp import server_tls
 from relay.ingest.segment import UNNUMBERED, Backfill, Notes, Outcome, Segment, split_name
+from relay.listen import server_tls
 from relay.protocol import mp4
 
 ROOT = "/ingest/hls"

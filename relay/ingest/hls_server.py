@@ -10,9 +10,10 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.web_protocol import RequestHandler
 
-from relay.config import LimitSettings, split_address
-from relay.errors import ConfigError, LimitError
+from relay.config import LimitSettings
+from relay.errors import LimitError
 from relay.ingest.base import ConnectionBudget
+from relay.listen import Quiet, listen
 
 KEEPALIVE_S = 75.0  # encoders keep a connection from one segment to the next
 LINGER_S = 5.0
@@ -94,7 +95,7 @@ class UploadServer(web.Server):
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=LINGER_S,
             auto_decompress=False,
-            logger=_Quiet(),
+            logger=Quiet(),
         )
         self.listener = listener
 
@@ -128,24 +129,15 @@ class Listener:
 
     async def start(self, address: str, tls: ssl.SSLContext | None) -> None:
         """Listen on ``address``. Raises ConfigError when it is taken."""
-        host, port = split_address(address)
         self._server = UploadServer(self, self._handler)
-        try:
-            self._socket = await asyncio.get_running_loop().create_server(
-                self._server,
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=self.limits.handshake_s if tls else None,
-                backlog=1024,
-                reuse_address=True,
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen for HLS uploads on {address}: {error.strerror or error}; "
-                "set RELAY_INGEST_HTTP__LISTEN (or ingest_http.listen in the settings file) to a free address"
-            ) from error
-        self.port = self._socket.sockets[0].getsockname()[1]
+        self._socket, self.port = await listen(
+            self._server,
+            address,
+            tls,
+            what="HLS uploads",
+            setting="ingest_http.listen",
+            handshake_s=self.limits.handshake_s,
+        )
 
     async def close(self, within_s: float) -> None:
         """Stop listening; requests under way have ``within_s`` to be answered."""
@@ -154,10 +146,3 @@ class Listener:
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(within_s)
-
-
-class _Quiet:
-    """aiohttp's logger: faults of clients are not ours to log, and paths have keys in them."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None

@@ -4,17 +4,16 @@ import asyncio
 import contextlib
 import ssl
 from collections import Counter
-from pathlib import Path
 
 import structlog
 
-from relay.config import Settings, split_address
-from relay.errors import ConfigError
+from relay.config import Settings
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
 from relay.ingest.base import ConnectionBudget
 from relay.ingest.links import Links
 from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
+from relay.listen import listen, server_tls
 from relay.protocol.rtmp.limits import RtmpLimits
 
 SWEEP_S = 0.5
@@ -40,20 +39,6 @@ def rtmp_limits(settings: Settings) -> RtmpLimits:
         commands_per_s=limits.commands_per_s,
         commands_burst=limits.commands_burst,
     )
-
-
-def server_tls(certificate: Path, key: Path | None, section: str) -> ssl.SSLContext:
-    """A server context, TLS 1.2 or later. Raises ConfigError naming the file and the settings ``section`` it is in."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"cannot use the certificate {certificate} with the key {key or certificate}: {error}; "
-            f"{section}.tls_certificate wants a PEM chain, {section}.tls_key its PEM private key"
-        ) from error
-    return context
 
 
 class RtmpStats:
@@ -92,32 +77,23 @@ class RtmpIngest:
     async def start(self) -> None:
         """Open the listeners. Raises ConfigError when an address is taken or a certificate cannot be read."""
         rtmp = self.settings.rtmp
-        await self._listen(rtmp.listen, None)
+        await self._listen("listen", None)
         if rtmp.tls_certificate is not None:
-            await self._listen(rtmp.tls_listen, server_tls(rtmp.tls_certificate, rtmp.tls_key, "rtmp"))
+            await self._listen("tls_listen", server_tls(rtmp.tls_certificate, rtmp.tls_key, "rtmp"))
         self._sweep()
 
-    async def _listen(self, address: str, tls: ssl.SSLContext | None) -> None:
-        host, port = split_address(address)
+    async def _listen(self, key: str, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        handshake_s = self.settings.limits.handshake_s if tls else None
-        try:
-            server = await loop.create_server(
-                lambda: RtmpConnection(self, loop, encrypted=tls is not None),
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=handshake_s,
-                backlog=1024,
-                reuse_address=True,
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen for RTMP on {address}: {error.strerror or error}; "
-                "set RELAY_RTMP__LISTEN (or rtmp.listen in the settings file) to a free address"
-            ) from error
+        server, port = await listen(
+            lambda: RtmpConnection(self, loop, encrypted=tls is not None),
+            getattr(self.settings.rtmp, key),
+            tls,
+            what="RTMP",
+            setting=f"rtmp.{key}",
+            handshake_s=self.settings.limits.handshake_s,
+        )
         self._servers.append(server)
-        self.ports.append(server.sockets[0].getsockname()[1])
+        self.ports.append(port)
 
     async def close(self) -> None:
         """Stop listening, tell every peer, and wait briefly until their sockets are closed."""

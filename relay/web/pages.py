@@ -5,12 +5,7 @@ from datetime import UTC, datetime
 import jinja2
 from aiohttp import web
 
-
-def duration(seconds: float) -> str:
-    """``0:07``, ``12:30``, ``1:02:03``."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+from relay.control.panel import clock
 
 
 def span(seconds: float) -> str:
@@ -55,12 +50,17 @@ def moment(iso: str) -> str:
 _ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("relay.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
-_ENVIRONMENT.filters.update(duration=duration, span=span, size=size, rate=rate, moment=moment)
+_ENVIRONMENT.filters.update(duration=clock, span=span, size=size, rate=rate, moment=moment)
+
+
+def render(template: str, **values: object) -> str:
+    """``template`` with ``values``, whose text is never taken for HTML."""
+    return _ENVIRONMENT.get_template(template).render(**values)
 
 
 def page(template: str, *, status: int = 200, **values: object) -> web.Response:
-    """``template`` with ``values``, which no cache keeps."""
-    text = _ENVIRONMENT.get_template(template).render(**values)
+    """The same as an answer, which no cache keeps."""
+    text = render(template, **values)
     return web.Response(text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store"})
 
 

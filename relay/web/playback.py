@@ -22,22 +22,30 @@ PLAYLIST = "application/vnd.apple.mpegurl"
 
 
 class Links:
-    """Signs links to one recording, and knows its own signatures. ``sign`` turns a text into its signature."""
+    """Signs links to one recording or channel, and knows its own signatures.
+
+    ``sign`` turns a text into its signature.
+    """
 
     def __init__(self, sign: Callable[[str], str]) -> None:
         self._sign = sign
 
-    def query(self, recording: str, expires: int) -> str:
-        """``expires=…&signature=…`` for reading everything of ``recording`` until ``expires``, unix seconds."""
-        return f"expires={expires}&signature={self._sign(f'{recording}:{expires}')}"
+    def query(self, subject: str, expires: int) -> str:
+        """``expires=…&signature=…`` for reading everything of ``subject`` until ``expires``, unix seconds."""
+        return f"expires={expires}&signature={self._sign(f'{subject}:{expires}')}"
+
+    def until(self, subject: str, expires: str, signature: str) -> int:
+        """Until when such a query opens ``subject``, unix seconds; 0 where it does not, or no longer."""
+        if not re.fullmatch(r"[0-9]{1,12}", expires) or int(expires) < time.time():
+            return 0
+        right = self._sign(f"{subject}:{expires}")
+        return int(expires) if hmac.compare_digest(signature.encode(), right.encode()) else 0
 
     def allows(self, request: web.Request) -> bool:
         """Whether the request carries a link's query that is right and not expired."""
         recording = request.match_info.get("id", "") if request.method in ("GET", "HEAD") else ""
-        expires, signature = request.query.get("expires", ""), request.query.get("signature", "")
-        if not recording or not re.fullmatch(r"[0-9]{1,12}", expires) or int(expires) < time.time():
-            return False
-        return hmac.compare_digest(signature.encode(), self._sign(f"{recording}:{expires}").encode())
+        query = request.query
+        return bool(recording and self.until(recording, query.get("expires", ""), query.get("signature", "")))
 
 
 class Playback:

@@ -14,6 +14,7 @@ from relay.control import Control
 from relay.control.history import History
 from relay.control.users import Role
 from relay.errors import NotFoundError
+from relay.secret import censored
 from relay.web.events import Event, EventLog
 from relay.web.glance import channel_detail, channel_glance
 from relay.web.routes import CALLER, Caller, Route
@@ -100,15 +101,8 @@ class Pulse:
 
     def _shown(self, found: list[Event]) -> list[dict[str, Any]]:
         views = self._control.channels()
-        keys = [key for view in views for key in (view.stream_key, view.read_key) if key]
-
-        def hide(text: str) -> str:
-            for key in keys:
-                if key in text:
-                    text = text.replace(key, "********")
-            return text
-
-        return [event.shown(hide) for event in found]
+        keys = [key for view in views for key in (view.stream_key, view.read_key)]
+        return [event.shown(lambda text: censored(text, keys)) for event in found]
 
     # --- handlers -------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from relay.control import Control
 from relay.control.history import History
 from relay.control.users import Role, Users
 from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
-from relay.ingest.rtmp import server_tls
+from relay.listen import Quiet, listen, server_tls
 from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.api_users import UserApi
@@ -90,7 +90,7 @@ class WebServer:
         )
         self._console = Console(control, archive, self._sessions, events, history)
         playback = Playback(control, archive, self._links)
-        self._access = Access(control, sign)
+        self._access = Access(control, self._links)
         self._cors = Cors(settings.http.cors_origins)
         player = Player(control, self._access, self._console)
         self._runner: web.AppRunner | None = None
@@ -128,7 +128,7 @@ class WebServer:
         self.app = web.Application(
             middlewares=[self._guard],
             client_max_size=settings.limits.http_body_bytes,
-            logger=_Quiet(),  # type: ignore[arg-type]
+            logger=Quiet(),  # type: ignore[arg-type]
         )
         self.app.on_response_prepare.append(self._secure)
         self.app[DEADLINE_S] = settings.limits.http_deadline_s
@@ -178,20 +178,16 @@ class WebServer:
         self, setting: str, address: str, connect: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
     ) -> int:
         """The port. Raises ConfigError naming the ``setting`` of section http."""
-        host, port = split_address(address)
-        deadline_s = None if tls is None else self._settings.limits.http_deadline_s
-        loop = asyncio.get_running_loop()
-        try:
-            listener = await loop.create_server(
-                connect, host, port, ssl=tls, ssl_handshake_timeout=deadline_s, reuse_address=True
-            )
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen for HTTP on {address}: {error.strerror or error}; "
-                f"set RELAY_HTTP__{setting.upper()} (or http.{setting} in the settings file) to a free address"
-            ) from error
+        listener, port = await listen(
+            connect,
+            address,
+            tls,
+            what="HTTP",
+            setting=f"http.{setting}",
+            handshake_s=self._settings.limits.http_deadline_s,
+        )
         self._listeners.append(listener)
-        return int(listener.sockets[0].getsockname()[1])
+        return port
 
     def _connect_shared(self) -> asyncio.BaseProtocol:
         """A stranger's connection, if there are not too many of these already."""
@@ -328,10 +324,3 @@ class _Refusal(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()
-
-
-class _Quiet:
-    """aiohttp's logger: faults of clients are not ours to log; faults of ours are logged by the guard."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from relay.control.users import Role, Users
 from relay.secret import Secret
+from relay.throttle import Throttle
 from relay.web.pages import page, see
 from relay.web.routes import Caller, address_of, receive
 
@@ -16,7 +17,7 @@ log = structlog.get_logger("relay.web")
 
 COOKIE = "relay_session"
 SESSION_S = 12 * 3600
-FAILURES, WINDOW_S = 10, 60.0
+FAILURES = 10  # a minute, from one address
 FAILURES_BEHIND_PROXY = 100  # of all its visitors: it may pass on whatever address they claim to have
 
 
@@ -38,7 +39,7 @@ class Sessions:
         self._secure = secure
         self._behind_proxy = behind_proxy
         self._sessions: dict[str, Session] = {}
-        self._failures: dict[str, list[float]] = {}  # times of failures, and of tries under way, by address
+        self._failures, self._shared = Throttle(FAILURES), Throttle(FAILURES_BEHIND_PROXY)  # and tries under way
 
     def register(self, app: web.Application) -> None:
         app.router.add_get("/sign-in", self.sign_in_page)
@@ -71,14 +72,11 @@ class Sessions:
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
             return self._page("Open the sign-in page of this relay itself: this form came from another site.", 403)
         now = time.monotonic()
-        recent = ((address, [at for at in times if now - at < WINDOW_S]) for address, times in self._failures.items())
-        self._failures = {address: times for address, times in recent if times}
         address = address_of(request, behind_proxy=self._behind_proxy)
-        tries, shared = self._failures.setdefault(address, []), self._failures.setdefault("", [])
-        if len(tries) >= FAILURES or (self._behind_proxy and len(shared) >= FAILURES_BEHIND_PROXY):
+        if self._failures.is_full(address) or (self._behind_proxy and self._shared.is_full("")):
             return self._page("Too many wrong tries. Wait a minute, then try again.", 429)
-        tries.append(now)
-        shared.append(now)  # until it turns out right, so that many at once are slowed, too
+        self._failures.note(address)
+        self._shared.note("")  # until it turns out right, so that many at once are slowed, too
         await receive(request)
         form = await request.post()
         name, shown = str(form.get("name", "")).strip(), Secret(str(form.get("token", "")).strip())
@@ -92,8 +90,8 @@ class Sessions:
                 if not name:
                     wrong = "That is not the admin token. Users sign in with their name and password."
             return self._page(wrong, 403, name=name)
-        tries.remove(now)
-        shared.remove(now)
+        self._failures.forgive(address)
+        self._shared.forgive("")
         log.info("signed in", address=address, user=session.user or "admin token")
         self._sessions = {key: kept for key, kept in self._sessions.items() if kept.expires > now}
         key = secrets.token_urlsafe(32)

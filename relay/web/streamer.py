@@ -4,11 +4,10 @@ import asyncio
 import hashlib
 import json
 import time
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import structlog
 from aiohttp import web
 
@@ -17,6 +16,8 @@ from relay.control.panel import Panel
 from relay.control.shares import Shares
 from relay.database import ShareRow
 from relay.errors import NotFoundError, RelayError
+from relay.throttle import Throttle
+from relay.web.pages import render
 from relay.web.phone import qr_svg, setup_of
 from relay.web.routes import address_of
 
@@ -27,36 +28,9 @@ QUIET_S = 14.0  # without news for that long, a word: proxies and phones close w
 STUCK_S = 20.0  # a phone that takes nothing for that long is gone
 PAGES_PER_LINK = 16  # with live updates; further ones ask for them
 REFRESH_S = 10
-WINDOW_S, MOST_ADDRESSES = 60.0, 10_000
 ASSETS = Path(__file__).parent / "static" / "streamer"
 _TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
 _PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, nofollow, noarchive"}
-_ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.PackageLoader("relay.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
-
-
-class Throttle:
-    """Counts wrong links by address. A right one always opens: a phone shares its address with strangers."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._wrong: dict[str, deque[float]] = {}
-
-    def wrong(self, address: str) -> bool:
-        """One more wrong link from ``address``; whether that is too many within a minute."""
-        now = time.monotonic()
-        if len(self._wrong) >= MOST_ADDRESSES:
-            self._wrong = {key: times for key, times in self._wrong.items() if now - times[-1] < WINDOW_S}
-        if address not in self._wrong and len(self._wrong) >= MOST_ADDRESSES:
-            return True
-        times = self._wrong.setdefault(address, deque(maxlen=self._most))
-        if len(times) == self._most and now - times[0] < WINDOW_S:
-            return True
-        times.append(now)
-        if len(times) == self._most and now - times[0] < WINDOW_S:
-            log.warning("many wrong links to streamers' pages: refused for a minute", address=address)
-        return False
 
 
 class StreamerPages:
@@ -92,8 +66,13 @@ class StreamerPages:
         try:
             return self._shares.open(request.match_info["token"])
         except NotFoundError:
-            if self._throttle.wrong(address_of(request, behind_proxy=self._behind_proxy)):
+            # A right link always opens: a phone shares its address with strangers.
+            address = address_of(request, behind_proxy=self._behind_proxy)
+            if self._throttle.is_full(address):
                 raise web.HTTPTooManyRequests from None
+            self._throttle.note(address)
+            if self._throttle.is_full(address):
+                log.warning("many wrong links to streamers' pages: refused for a minute", address=address)
             raise
 
     async def asset(self, request: web.Request) -> web.Response:
@@ -112,13 +91,15 @@ class StreamerPages:
         except (NotFoundError, web.HTTPTooManyRequests) as error:
             is_throttled = isinstance(error, web.HTTPTooManyRequests)
             words = "Too many wrong links came from your network. Wait a minute, then try again."
-            text = _ENVIRONMENT.get_template("streamer_closed.html").render(
+            text = render(
+                "streamer_closed.html",
                 words=words if is_throttled else "It has expired, was taken back, or was not copied whole.",
                 version=self._version,
             )
             status = 429 if is_throttled else 404
             return web.Response(text=text, status=status, content_type="text/html", headers=_PRIVATE)
-        text = _ENVIRONMENT.get_template("streamer.html").render(
+        text = render(
+            "streamer.html",
             name=name,
             panel=panel,
             setup=setup,

@@ -118,14 +118,15 @@ def test_what_is_written_is_read_back() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "it does not begin with #EXTM3U"),
-        (b"hello\n", "it does not begin with #EXTM3U"),
-        (b"#EXTM3U\n\xff", "it is not text"),
-        (b"#EXTM3U\n#EXTINF:six,\nx", "'#EXTINF:six,' does not fit"),
-        (b"#EXTM3U\n#EXTINF:nan,\nx", "'#EXTINF:nan,' does not fit"),
-        (b"#EXTM3U\n#EXTINF:-1,\nx", "'#EXTINF:-1,' does not fit"),
-        (b"#EXTM3U\n#EXT-X-MAP:URI=x", "'#EXT-X-MAP:URI=x' does not fit"),
-        (b"#EXTM3U\n#EXT-X-PROGRAM-DATE-TIME:now", "DATE-TIME:now' does not fit"),
+        (b"", "does not begin with #EXTM3U"),
+        (b"hello\n", "does not begin with #EXTM3U"),
+        (b"#EXTM3U\n\xff", "no UTF-8 text"),
+        (b"#EXTM3U\n#EXTINF:six,\nx", "EXTINF"),
+        (b"#EXTM3U\n#EXTINF:nan,\nx", "EXTINF"),
+        (b"#EXTM3U\n#EXTINF:-1,\nx", "EXTINF"),
+        (b"#EXTM3U\n#EXT-X-MAP:BYTERANGE=x", "EXT-X-MAP has no URI"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-PROGRAM-DATE-TIME:now\n#EXTINF:6,\nx", "Invalid isoformat string"),
+        (b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nx", "names other playlists"),
     ],
 )
 def test_what_is_no_playlist_is_told_in_words(data: bytes, words: str) -> None:

@@ -64,7 +64,7 @@ SPOILED: list[tuple[str, Callable[[Path], object], str]] = [
     ("another init", _edit("index.m3u8", "init-1", "init-9"), "plays 000000.m4s with init-9.mp4 and not with init-1"),
     ("no end", _edit("index.m3u8", "#EXT-X-ENDLIST", ""), "index.m3u8: it does not end, though the recording does"),
     ("more", _edit("index.m3u8", "#EXT-X-ENDLIST", "#EXTINF:1,\nx.m4s"), "it names x.m4s, which the manifest does not"),
-    ("no playlist at all", lambda f: (f / "index.m3u8").write_text("hello"), "index.m3u8: it is not a playlist"),
+    ("no playlist at all", lambda f: (f / "index.m3u8").write_text("hello"), "index.m3u8: it is no playlist"),
     ("an entry", _edit("manifest.json", '"start_ms":0', '"start_ms":1'), "manifest.json: its chain breaks at segment "
      "000001.m4s"),
     ("a reason", _edit("manifest.json", '"reason":"', '"reason":"not '), "manifest.json: its signature by key"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from relay.config import Settings
-from relay.egress.base import DestinationConfig, DestinationTotals
+from relay.egress.base import DestinationConfig, DestinationTotals, Owner
 from relay.egress.rtmp import RtmpAttempt
 from relay.errors import DestinationError, DestinationRejectedError
 from relay.hub import Batch
@@ -53,7 +53,8 @@ class Run:
         async def tls() -> object:
             return await asyncio.to_thread(client_tls, settings)
 
-        self.attempt = RtmpAttempt(config, programme.stream, settings, self.totals, self.live.set, tls)  # type: ignore[arg-type]
+        owner = Owner(self.live.set, lambda _: None, lambda: False)
+        self.attempt = RtmpAttempt(config, programme.stream, settings, self.totals, owner, tls)  # type: ignore[arg-type]
         self.task = asyncio.create_task(self.attempt.run())
 
     @property

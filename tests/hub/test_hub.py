@@ -268,6 +268,15 @@ async def test_who_comes_after_pieces_goes_on_after_all_of_them() -> None:
     assert sum(len(batch.packets) for batch in viewer.batches) == 4
 
 
+async def test_time_without_a_publisher_counts_from_when_its_last_piece_came() -> None:
+    """Not from when that was shown, which is later: missing time would be told too short."""
+    hub, _ = make()
+    lease = hub.publish("demo", Encoder())
+    lease.keep([video(0, key=True), video(2000)])
+    await asyncio.sleep(1.2)
+    assert hub.publish("demo", Encoder()).timeline.place(0, True) >= 2000 + 1200
+
+
 async def test_lag_is_measured_from_the_pace_of_whoever_publishes() -> None:
     """Pieces are shown later than they could be, and what is flushed earlier: that says nothing about a link."""
     hub, _ = make()

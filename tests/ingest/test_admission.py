@@ -99,7 +99,7 @@ def test_an_address_that_guesses_is_throttled_even_with_the_right_key_and_others
 def test_many_addresses_do_not_grow_memory_for_ever(admission: Admission, clock: Clock) -> None:
     for index in range(10_500):
         refused(admission, "guess", f"address-{index}")
-    assert len(admission._failures) <= 10_000
+    assert len(admission._throttle) <= 10_000
     clock.now += 61
     refused(admission, "guess", "another")
-    assert len(admission._failures) == 1
+    assert len(admission._throttle) == 1

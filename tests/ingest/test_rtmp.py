@@ -11,7 +11,7 @@ import structlog
 from relay.app import App
 from relay.config import Settings
 from relay.errors import ConfigError
-from relay.ingest.rtmp import rtmp_limits, server_tls
+from relay.ingest.rtmp import rtmp_limits
 from tests.support.app import running_app
 from tests.support.clips import H264, make
 from tests.support.publisher import Publisher
@@ -47,13 +47,11 @@ async def test_rtmps_publishes_like_rtmp(tmp_path: Path) -> None:
         assert app.hub.stream("demo").seq == len(publisher.sent.items)
 
 
-async def test_a_taken_port_and_a_missing_certificate_are_named(app: App, tmp_path: Path) -> None:
+async def test_a_taken_port_is_named(app: App, tmp_path: Path) -> None:
     taken = f"127.0.0.1:{app.ingest.ports[0]}"
     with pytest.raises(ConfigError, match="RELAY_RTMP__LISTEN"):
         async with running_app(tmp_path / "other", rtmp={"listen": taken}):
             pass
-    with pytest.raises(ConfigError, match=r"rtmp\.tls_certificate"):
-        server_tls(tmp_path / "none.pem", None, "rtmp")
 
 
 async def test_one_connection_too_many_is_closed_at_the_door_and_counted(tmp_path: Path) -> None:

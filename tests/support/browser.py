@@ -12,23 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.chromium import CHROMIUM
+from tests.support.chromium import CHROMIUM, HEADLESS
 from tests.support.process import Processes
-
-_WORDS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--mute-audio",
-    "--autoplay-policy=no-user-gesture-required",
-    "--remote-debugging-port=0",
-)
 
 
 class Page:
@@ -105,7 +90,14 @@ class Page:
 @contextlib.asynccontextmanager
 async def browsing(processes: Processes, folder: Path, *, within: float = 60.0) -> AsyncIterator[Page]:
     """A browser with one empty tab."""
-    browser = processes.start(CHROMIUM, *_WORDS, f"--user-data-dir={folder}/chromium", "about:blank", name="chromium")
+    browser = processes.start(
+        CHROMIUM,
+        *HEADLESS,
+        "--remote-debugging-port=0",
+        f"--user-data-dir={folder}/chromium",
+        "about:blank",
+        name="chromium",
+    )
     deadline = time.monotonic() + within
     while not (found := re.search(r"ws://127\.0\.0\.1:([0-9]+)/", browser.text())):
         assert time.monotonic() < deadline, f"no browser: {browser.tail()}"

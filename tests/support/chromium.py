@@ -12,7 +12,7 @@ from tests.support.process import Processes
 
 CHROMIUM = "/usr/bin/chromium"
 HLS = Path(relay.web.__file__).parent / "static" / "vendor" / "hls.light.min.js"
-_WORDS = (
+HEADLESS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -23,9 +23,10 @@ _WORDS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--mute-audio",
-    "--disable-web-security",  # the relay allows no other origin's pages to read it, and this page is one
     "--autoplay-policy=no-user-gesture-required",
 )
+# The relay allows no other origin's pages to read it, and this page is one.
+_OPEN = ("--disable-web-security",)
 _PAGE = """<!doctype html><title>play</title><video muted></video><script src="/hls.js"></script><script>
 const video = document.querySelector("video"), asked = JSON.parse(ASKED);
 const tell = (what) => fetch("/told", {method: "POST", body: JSON.stringify({
@@ -82,7 +83,12 @@ async def play(
         await site.start()
         port = runner.addresses[0][1]
         browser = processes.start(
-            CHROMIUM, *_WORDS, f"--user-data-dir={folder}/chromium", f"http://127.0.0.1:{port}/", name="chromium"
+            CHROMIUM,
+            *HEADLESS,
+            *_OPEN,
+            f"--user-data-dir={folder}/chromium",
+            f"http://127.0.0.1:{port}/",
+            name="chromium",
         )
         try:
             async with asyncio.timeout(within):

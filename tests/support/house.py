@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("media", "config", "secret", "errors", "files"),
+    ("media", "config", "secret", "errors", "files", "throttle"),
     ("protocol",),
-    ("hub", "supervise", "database", "outbound"),
+    ("hub", "supervise", "database", "outbound", "listen"),
     ("ingest", "egress", "archive", "hooks"),
     ("control",),
     ("web", "metrics"),

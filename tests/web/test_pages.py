@@ -2,15 +2,12 @@
 
 import pytest
 
-from relay.web.pages import duration, moment, page, rate, see, size, span
+from relay.web.pages import moment, page, rate, see, size, span
 
 
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (duration(7.4), "0:07"),
-        (duration(750), "12:30"),
-        (duration(3723), "1:02:03"),
         (span(0.44), "0.4 s"),
         (span(3), "3 s"),
         (span(75), "75 s"),

@@ -13,7 +13,7 @@ import structlog
 from relay.app import App
 from relay.control.panel import Panel
 from relay.web import streamer
-from relay.web.streamer import Throttle, changes
+from relay.web.streamer import changes
 from tests.support.app import Browser, browsing, running_app
 
 
@@ -177,10 +177,3 @@ def test_only_what_changed_is_told() -> None:
         "sub": "new",
         "places": {"x": ("X", "bad", "Gone"), "z": ("Z", "idle", "Off"), "y": None},
     }
-
-
-def test_a_throttle_counts_each_address_alone_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamer, "MOST_ADDRESSES", 3)
-    throttle = Throttle(2)
-    assert [throttle.wrong("a") for _ in range(4)] == [False, False, True, True]
-    assert [throttle.wrong(name) for name in ("b", "c", "d")] == [False, False, True]

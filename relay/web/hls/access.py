@@ -1,35 +1,28 @@
 """Access: who may watch a channel: its viewers option, its read key, and links that expire."""
 
-import hmac
 import math
-import re
 import time
-from collections.abc import Callable
 
 from aiohttp import web
 
 from relay.control import Control
+from relay.web.playback import LINK_S, Links
 
-LINK_S = 6 * 3600
-REMEMBERED, LONGEST = (
-    2000,
-    300,
-)  # queries that were right, of all channels; none longer than a link with some words more
-_SIGNED = re.compile(r"expires=[0-9]{1,12}&signature=[0-9a-f]{64}")
+REMEMBERED, LONGEST = 2000, 300  # queries that were right; none longer than a link with some words more
 _BEARER = "bearer "
 
 
 class Access:
-    """Judges requests below ``/live/{name}`` and ``/watch/{name}``. ``sign`` turns a text into its signature."""
+    """Judges requests below ``/live/{name}`` and ``/watch/{name}``."""
 
-    def __init__(self, control: Control, sign: Callable[[str], str]) -> None:
+    def __init__(self, control: Control, links: Links) -> None:
         self._control = control
-        self._sign = sign
+        self._links = links
         self._known: dict[tuple[str, str], tuple[object, float, str]] = {}  # mark, expiry, what is passed on
 
     def link(self, channel: str, expires: int) -> str:
         """``expires=…&signature=…``: opens ``channel`` until ``expires``, unix seconds."""
-        return f"expires={expires}&signature={self._sign(f'live/{channel}:{expires}')}"
+        return self._links.query(f"live/{channel}", expires)
 
     def allows(self, request: web.Request) -> bool:
         """Whether the channel's viewers option lets this request in, by itself."""
@@ -76,10 +69,6 @@ class Access:
         words = dict(word.split("=", 1) for word in query.split("&") if "=" in word)
         if "key" in words and self._control.may_play(channel, words["key"]):
             return math.inf, f"?key={words['key']}"
-        link = f"expires={words.get('expires', '')}&signature={words.get('signature', '')}"
-        if not _SIGNED.fullmatch(link):
-            return None
-        expires = int(words["expires"])
-        if expires < time.time() or not hmac.compare_digest(link, self.link(channel, expires)):
-            return None
-        return expires, f"?{link}"
+        expires, signature = words.get("expires", ""), words.get("signature", "")
+        until = self._links.until(f"live/{channel}", expires, signature)
+        return (until, f"?expires={expires}&signature={signature}") if until else None

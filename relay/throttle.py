@@ -1,0 +1,46 @@
+"""Throttle: how often an address failed of late. Bounded, however many addresses try."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+WINDOW_S = 60.0
+MOST_ADDRESSES = 10_000
+
+
+class Throttle:
+    """Counts failures by address, up to ``most`` in WINDOW_S. ``clock`` in seconds, never going back.
+
+    With MOST_ADDRESSES known, further ones are not counted until some of these have been quiet for a window.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._failures: dict[str, deque[float]] = {}
+
+    def __len__(self) -> int:
+        """How many addresses are known."""
+        return len(self._failures)
+
+    def is_full(self, address: str) -> bool:
+        """Whether ``address`` has failed as often as it may."""
+        times = self._failures.get(address)
+        return times is not None and len(times) == self._most and self._clock() - times[0] < WINDOW_S
+
+    def note(self, address: str) -> None:
+        """One more failure, or a try whose end is not known yet."""
+        now = self._clock()
+        if address not in self._failures and len(self._failures) >= MOST_ADDRESSES:
+            self._failures = {key: times for key, times in self._failures.items() if now - times[-1] < WINDOW_S}
+            if len(self._failures) >= MOST_ADDRESSES:
+                return
+        self._failures.setdefault(address, deque(maxlen=self._most)).append(now)
+
+    def forgive(self, address: str) -> None:
+        """The last one noted was none."""
+        times = self._failures.get(address)
+        if times:
+            times.pop()
+            if not times:
+                del self._failures[address]

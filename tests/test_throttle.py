@@ -1,0 +1,51 @@
+"""Throttle: each address by itself, for a minute, and no more of them than there is room for."""
+
+import pytest
+
+from relay import throttle
+from relay.throttle import WINDOW_S, Throttle
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_each_address_is_counted_by_itself_and_for_a_window() -> None:
+    clock = Clock()
+    counted = Throttle(2, clock)
+    counted.note("a")
+    assert not counted.is_full("a")
+    counted.note("a")
+    assert counted.is_full("a")
+    assert not counted.is_full("b")
+    clock.now += WINDOW_S
+    assert not counted.is_full("a")
+    counted.note("a")
+    assert not counted.is_full("a")  # the first of the last two is old
+
+
+def test_what_was_no_failure_is_taken_back() -> None:
+    counted = Throttle(2, Clock())
+    counted.note("a")
+    counted.note("a")
+    counted.forgive("a")
+    assert not counted.is_full("a")
+    counted.forgive("a")
+    counted.forgive("a")
+    assert len(counted) == 0
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "MOST_ADDRESSES", 3)
+    clock = Clock()
+    counted = Throttle(1, clock)
+    for address in "abcd":
+        counted.note(address)
+    assert [counted.is_full(address) for address in "abcd"] == [True, True, True, False]
+    clock.now += WINDOW_S
+    counted.note("d")
+    assert len(counted) == 1
+    assert counted.is_full("d")
