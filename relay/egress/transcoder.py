@@ -82,6 +82,7 @@ class Transcoder:
             try:
                 await self._converse(process, live)
             finally:
+                self.cpu_s = _cpu_s(process.pid, self.cpu_s)
                 await _bury(process)
         finally:
             self._subscription.close()

@@ -203,7 +203,9 @@ async def test_a_track_that_starves_is_stood_in_for(track: str, relay: Relay, si
     assert sink.broken == []
     arrival = sink.only("strict-key-1")
     filler = [item.dts_ms for item in arrival.listing.track(track) if 5000 < item.dts_ms - started_ms < STARVE_S * 1000]
-    assert max(later - earlier for earlier, later in pairwise(filler)) <= 1100
+    steps = sorted(later - earlier for earlier, later in pairwise(filler))
+    assert steps[len(steps) // 2] <= 600, "twice a second"
+    assert steps[-1] <= 2000, "also while the machine has other things to do"
     kept = stored(relay, await relay.recording("talk"))
     check_whole(phone, kept)
 
