@@ -8,11 +8,12 @@ from typing import NamedTuple, TypeVar
 
 from relay.archive.playlist import file_name, media_playlist
 from relay.archive.signing import PublicKey
-from relay.archive.spool import Spool
+from relay.archive.spool import Spool, part_number, read_part
 from relay.archive.store import Store
 from relay.archive.verify import Verdict, verify
 from relay.database import GapRow, RecordingRow, RecordingsRepo, SegmentRow
-from relay.errors import StoreError
+from relay.errors import SpoolError, StoreError
+from relay.media import Packet
 
 Result = TypeVar("Result")
 
@@ -42,6 +43,24 @@ class Library:
     async def segments_between(self, recording: str, from_ms: int, to_ms: int) -> Sequence[SegmentRow]:
         """A recording's segments that have any of that media time, as far as it is packaged."""
         return await self._catalog.segments_between(recording, from_ms, to_ms)
+
+    async def unpackaged(self, row: RecordingRow) -> list[Packet]:
+        """What of ``row`` is on disk and not packaged yet, on the stream's own timeline. Raises StoreError."""
+        return await self._in_thread(lambda: self._unpackaged(row))
+
+    def _unpackaged(self, row: RecordingRow) -> list[Packet]:
+        folder = self._spool.folder(row.channel, row.id)
+        parts = sorted((number, path) for path in folder.glob("*") if (number := part_number(path)) is not None)
+        found: list[Packet] = []
+        for _, path in parts:
+            try:
+                part = read_part(path)
+            except SpoolError as error:
+                if path.exists():
+                    raise StoreError(str(error), "spool") from error
+                continue  # packaged meanwhile
+            found += [] if part is None else part.packets
+        return found
 
     async def playlist(self, recording: str) -> str:
         """The recording's playlist now, with what is packaged but not stored yet. Raises NotFoundError."""

@@ -1,10 +1,12 @@
 """What is recorded is read from the spool while it is there, and from the store after that."""
 
+import asyncio
 import shutil
 
 import m3u8
 import pytest
 
+from relay.database import RecordingRow
 from relay.errors import NotFoundError, StoreError
 from relay.media import Packet
 from tests.archive.house import House
@@ -58,3 +60,25 @@ async def test_a_span_of_media_time_is_in_the_segments_that_touch_it(house: Hous
     assert [item.seq for item in await library.segments_between(row.id, edge - 1, edge + 1)] == [0, 1]
     assert await library.segments_between(row.id, 10_000_000, 10_000_001) == []
     assert house.archive.place("talk") is None
+
+
+async def test_what_is_not_packaged_yet_is_on_disk(house: House, packets: list[Packet]) -> None:
+    lease, _ = publish(house.hub, "talk", packets)
+    place = house.archive.place("talk")
+    assert place is not None
+    library = house.archive.library
+    row = RecordingRow(id=place.recording, channel="talk", state="", started_at=place.started_at)
+    found: list[Packet] = []
+    for _ in range(200):
+        found = await library.unpackaged(row)
+        if found and found[-1].data == packets[-1].data:
+            break
+        await asyncio.sleep(0.05)
+    assert found
+    tail = packets[-len(found) :]
+    assert [(item.dts_ms, item.pts_ms, item.data) for item in found] == [
+        (item.dts_ms, item.pts_ms, item.data) for item in tail
+    ]
+    lease.release(clean=True)
+    await house.finished()
+    assert await library.unpackaged(row) == []

@@ -13,6 +13,7 @@ _PLAUSIBLE_DELTA_MS = 1000
 # A whole header in as few reads as there can be: basic header and timestamp, length and type; message stream id.
 _FIELDS = Struct(">II").unpack_from
 _STREAM_ID = Struct("<I").unpack_from
+_new = tuple.__new__  # a named tuple's own is a Python function, and takes twice as long
 
 
 class Message(NamedTuple):
@@ -105,12 +106,9 @@ class ChunkReader:
         stream = self._open
         while True:
             if stream is None:
+                start = at = self._whole(data, at, size, base, out)
                 if at == size:
                     return
-                start = at
-                at = self._whole(data, at, size, base, out)
-                if at >= 0:
-                    continue
                 at = self._header(data, start, size)
                 if at < 0:
                     self._torn = data[start:]
@@ -137,45 +135,53 @@ class ChunkReader:
             self._open = stream = None
 
     def _whole(self, data: bytes, at: int, size: int, base: int, out: list[Message]) -> int:
-        """The common case, read at one go: a message that is all here, with a header of type 0 or 1 in its short form.
+        """The common case, read at one go: messages that are all here, with headers of type 0 or 1 in their short form.
 
-        The offset behind it; -1, and nothing changed, for anything else.
+        The offset behind them; at the first message of another kind it stops, and nothing of that is changed.
         """
-        first = data[at]
-        stream = self._streams.get(first & 0x3F)
-        body = at + 12 if first < 0x40 else at + 8
-        if first >= 0x80 or stream is None or stream.have or body > size:
-            return -1
-        field, rest = _FIELDS(data, at)
-        field &= 0xFFFFFF
-        length: int = rest >> 8
-        type_id: int = rest & 0xFF
-        chunk_size = self._chunk_size
-        end = body + length
-        if length > chunk_size:
-            end += (length - 1) // chunk_size  # a byte of header before each further chunk
-        if field == _EXTENDED or end > size or length > self._most[type_id] or first & 0x3F < 2:
-            return -1
-        if length <= chunk_size:
-            payload = data[body:end]
-        else:
-            step = chunk_size + 1
-            if data[body + chunk_size : end : step].strip(bytes((0xC0 | first,))):
-                return -1  # other chunk streams in between
-            payload = b"".join([data[piece : min(piece + chunk_size, end)] for piece in range(body, end, step)])
-        if first < 0x40:
-            stream.timestamp = field
-            stream.delta = field if field <= _PLAUSIBLE_DELTA_MS else 0  # see _header
-            stream.stream_id = _STREAM_ID(data, at + 8)[0]
-        else:
-            stream.delta = field
-            stream.timestamp = (stream.timestamp + field) & 0xFFFFFFFF
-        stream.extended = False
-        stream.field = field
-        stream.length = length
-        stream.type_id = type_id
-        self._finish(stream, payload, base + end, out)
-        return end
+        streams, most, chunk_size = self._streams, self._most, self._chunk_size
+        begin = at
+        while at < size:
+            first = data[at]
+            if first >= 0x80:
+                break
+            stream = streams.get(first & 0x3F)
+            body = at + 12 if first < 0x40 else at + 8
+            if stream is None or stream.have or body > size:
+                break
+            field, rest = _FIELDS(data, at)
+            field &= 0xFFFFFF
+            length: int = rest >> 8
+            type_id: int = rest & 0xFF
+            end = body + length
+            if length > chunk_size:
+                end += (length - 1) // chunk_size  # a byte of header before each further chunk
+            if end > size or field == _EXTENDED or length > most[type_id] or type_id <= ABORT or first & 0x3F < 2:
+                break
+            if length <= chunk_size:
+                payload = data[body:end]
+            else:
+                step = chunk_size + 1
+                if data[body + chunk_size : end : step].strip(bytes((0xC0 | first,))):
+                    break  # other chunk streams in between
+                payload = b"".join([data[piece : min(piece + chunk_size, end)] for piece in range(body, end, step)])
+            if first < 0x40:
+                timestamp = field
+                stream.delta = field if field <= _PLAUSIBLE_DELTA_MS else 0  # see _header
+                stream.stream_id = _STREAM_ID(data, at + 8)[0]
+            else:
+                stream.delta = field
+                timestamp = (stream.timestamp + field) & 0xFFFFFFFF
+            stream.timestamp = timestamp
+            stream.extended = False
+            stream.field = field
+            stream.length = length
+            stream.type_id = type_id
+            out.append(_new(Message, (type_id, stream.stream_id, timestamp, payload, base + end)))
+            at = end
+        if at > begin:
+            self.message_end = base + at
+        return at
 
     def _header(self, data: bytes, at: int, size: int) -> int:
         """Read one chunk header (§5.3.1); the offset behind it, or -1 when it is cut off."""

@@ -173,7 +173,8 @@ class Segment:
     """Parts from one keyframe to a later one. ``parts`` is empty once it has left memory; ``cuts`` stay.
 
     ``breaks``: a discontinuity lies before it. ``first_ms``: DTS of its first video and first audio packet.
-    ``lines``: what a playlist says of it, by rendition, once it is closed.
+    ``lines``: what a playlist says of it, by rendition, once it is closed. ``is_cut_up``: whether its parts are what
+    players expect of parts; where nobody watched, it is a single one.
     """
 
     __slots__ = (
@@ -183,6 +184,7 @@ class Segment:
         "duration_ms",
         "epoch",
         "first_ms",
+        "is_cut_up",
         "is_kept",
         "lines",
         "number",
@@ -203,6 +205,7 @@ class Segment:
         self._packed = array("q")  # of cuts; thousands of segments are remembered
         self.first_ms: dict[TrackKind, int] = {}
         self.is_kept = True
+        self.is_cut_up = True
         self.lines: dict[Rendition, str] = {}
 
     @property

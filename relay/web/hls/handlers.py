@@ -153,7 +153,8 @@ class LivePlayback:
 
     @staticmethod
     async def _begun(muxer: Muxer) -> bool:
-        """Whether there is a first segment, now or soon."""
+        """Whether there is a first segment, now or soon, for somebody who watches from now on."""
+        muxer.asked()
         if not muxer.target_s:
             await muxer.wait(0, None, START_S)
         return bool(muxer.target_s)
@@ -214,8 +215,7 @@ class LivePlayback:
             raise NotFoundError("that segment is no longer kept, or is not there yet")
         if not _has(segment, part, rendition):
             raise NotFoundError("there is no media for that time")
-        if segment.is_kept:
-            await _init(segment.epoch, rendition)
+        await _init(segment.epoch, rendition)
         return _kept(segment, part, rendition) or await self._live.past.data(name, segment, rendition, part)
 
     @staticmethod

@@ -70,7 +70,7 @@ class LiveChannels:
     @property
     def kept_bytes(self) -> int:
         """Media in memory for viewers."""
-        return sum(muxer.kept_bytes for muxers in self._muxers.values() for muxer in muxers)
+        return sum(muxer.window.kept_bytes for muxers in self._muxers.values() for muxer in muxers)
 
     # --- hub.StreamListener ---------------------------------------------------------------------------------------
 
@@ -84,6 +84,8 @@ class LiveChannels:
             keep_s=self._settings.archive.segment_s + 8,
             memory_bytes=live.memory_bytes,
         )
+        if self.watched(name).viewers:
+            muxer.asked()  # they are still there, from the stream before
         muxers = self._muxers.setdefault(name, [])
         muxers[:] = [*muxers[-1:], muxer]
 

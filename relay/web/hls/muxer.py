@@ -4,7 +4,6 @@ import asyncio
 import math
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 
 import structlog
@@ -14,21 +13,21 @@ from relay.hub import Batch, Stream
 from relay.hub.batch import Tracks
 from relay.media import Packet
 from relay.web.hls.cut import Epoch, Segment
+from relay.web.hls.step import Steps
+from relay.web.hls.window import Window
 
 log = structlog.get_logger("relay.web.hls")
 
 SEGMENT_MS = 1900  # a segment ends at the first keyframe after so much of it: with one every 2 s, there
 LONGEST_MS = 6000  # and without any, here
-PART_MS = 400
-STEPS = 12
 PART_SLACK = 1.1  # how much longer than usual a part may be: frames do not come on the millisecond
 STARVED_MS = 500  # sound so far ahead of the picture, and
 STARVED_PACKETS = 20  # so many of it without one in between: it cuts the parts alone
 HOLE_MS = 1000  # less is a frame shown longer
 GAP_MS = 100
 RETRY_S = 1.0
+UNWATCHED_S = 60.0  # nobody watches whom nobody asked for a playlist for so long
 PATIENCE_S = 0.5  # how often those who wait are looked after
-LEAST_TARGETS = 4  # target durations that are always in the playlist; three must be (§6.2.2), at any moment
 LEAD_MS = 10_000  # media time of the first packet: what comes late before it is not before 0
 
 
@@ -36,6 +35,8 @@ class Muxer:
     """A reader of ``stream`` from when it goes live until it ends: one event's live playlist.
 
     Times are whole ms of the stream's own. ``segments`` are closed, oldest first, ``open`` is the one being cut.
+    While nobody watches (``is_watched``), segments are one part each, packets are hardly looked at, and no more is
+    kept in memory than the newest segment; who asks then finds the rest in the archive.
     The media sequence begins at the seconds of the clock, so that it goes on growing after a restart, and no address is
     ever used again. The discontinuity sequence begins at another number each time, too, but a small one: hls.js keeps
     an array as long as that.
@@ -52,19 +53,17 @@ class Muxer:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.stream = stream
-        self.segments: deque[Segment] = deque()
+        self.window = Window(round(window_s * 1000), round(keep_s * 1000), memory_bytes)
+        self.segments = self.window.segments
         self.open: Segment | None = None
-        self.first_listed = 0  # number of the first segment in the playlist
-        self.first_epoch = 0  # discontinuity sequence of that
         self.target_s = 0  # 0: not known yet, and there is no playlist
         self.part_target_ms = 0
         self.is_over = False
         self.version = 0
-        self.kept_bytes = 0
+        self.is_watched = False
+        self._asked_at = 0.0  # monotonic seconds
+        self._put_by = 0  # how many of the pending packets, the last ones, were not looked at yet
         self._place = place
-        self._window_ms = round(window_s * 1000)
-        self._keep_ms = round(keep_s * 1000)
-        self._memory_bytes = memory_bytes
         self._now = now
         started = int(now())
         self.run = f"{started:x}-{os.urandom(3).hex()}"
@@ -79,9 +78,7 @@ class Muxer:
         self._clock_ms = 0  # DTS of the last packet of the track that cuts, and which one that is
         self._clock_is_video = False
         self._last_ms = 0  # of any track
-        self._step_ms = 0.0  # from frame to frame: the mean of the last few, but for those out of the way
-        self._usual_ms: float = PART_MS  # how long a part is: as many frames as fit into PART_MS
-        self._steps: deque[int] = deque(maxlen=STEPS)
+        self._steps = Steps()
         self._alone = 0  # packets of sound since the last picture
         self._starved = False
         self._breaks = False
@@ -92,11 +89,58 @@ class Muxer:
     # --- from the stream ------------------------------------------------------------------------------------------
 
     def take(self, batch: Batch) -> None:
+        if not self.is_watched and self._pending and self._is_plain(batch):
+            self._pending += batch.packets
+            self._put_by += len(batch.packets)
+            self._last_ms = batch.last_dts_ms
+            return
         version = self.version
+        if self._put_by:
+            self._catch_up()
         for packet in batch.packets:
             self._add(packet, batch)
         if self.version != version:
             self._wake()
+
+    def _is_plain(self, batch: Batch) -> bool:
+        """Whether nothing begins or ends with ``batch``: more of the same picture and sound, close behind the last."""
+        epoch, segment = self._epoch, self.open
+        if epoch is None or segment is None or self._breaks or not epoch.is_sampled:
+            return False
+        if batch.last_keyframe >= 0 or batch.last_video < 0 or not batch.opening == batch.closing == self._tracks:
+            return False
+        last_ms = batch.last_dts_ms
+        longest_ms = self.target_s * 1000 if self.target_s else LONGEST_MS
+        return last_ms - self._last_ms <= HOLE_MS // 2 and last_ms - segment.start_ms < longest_ms - HOLE_MS
+
+    def _catch_up(self) -> None:
+        """Look at the packets put by, as ``_add`` would have."""
+        video, clock_ms, last_ms = self._tracks[0], self._clock_ms, self._last_ms
+        for packet in self._pending[-self._put_by :]:
+            track, dts_ms, _, _, _ = packet
+            if track is video:
+                if 0 < dts_ms - clock_ms <= HOLE_MS:
+                    self._steps.note(dts_ms - clock_ms)
+                clock_ms = dts_ms
+            if dts_ms > last_ms:
+                last_ms = dts_ms
+        self._clock_ms, self._clock_is_video, self._last_ms = clock_ms, True, last_ms
+        self._alone = self._put_by = 0
+        self._starved = False
+
+    def asked(self) -> None:
+        """Somebody wants to watch: from now on there are parts, also of the segment that is open."""
+        self._asked_at = time.monotonic()
+        if self.is_watched:
+            return
+        self.is_watched = True
+        if self._put_by:
+            self._catch_up()
+        pending, self._pending = self._pending, []
+        for packet in pending:
+            if self._pending and packet.track is self._tracks[0] and packet.dts_ms > self._part_ms:
+                self._cut_part(packet.dts_ms)
+            self._pending.append(packet)
 
     def ended(self, error: Exception | None) -> None:
         """The stream is over; or something here went wrong: go on with a new epoch, and say so."""
@@ -117,6 +161,8 @@ class Muxer:
 
     def holding(self) -> None:
         """No media for now: show all there is."""
+        if self._put_by:
+            self._catch_up()
         if self._pending:
             self._end_part(self._end_ms())
             self._wake()
@@ -125,6 +171,8 @@ class Muxer:
         """The stream is over, and so is the playlist."""
         if self.is_over:
             return
+        if self._put_by:
+            self._catch_up()
         if self.open is not None:
             self._end_segment(self._end_ms())
             self.open = None
@@ -152,27 +200,18 @@ class Muxer:
                 self._starved = True
         if is_video or self._starved or video is None:
             step_ms = dts_ms - self._clock_ms
-            if step_ms > HOLE_MS and step_ms > 3 * self._step_ms and dts_ms - self._last_ms > HOLE_MS // 2:
+            if step_ms > HOLE_MS and step_ms > 3 * self._steps.mean_ms and dts_ms - self._last_ms > HOLE_MS // 2:
                 epoch = self._begin(packet)
             elif self._pending and dts_ms > self._part_ms:
                 self._cut(packet, dts_ms)
             if 0 < step_ms <= HOLE_MS and is_video == self._clock_is_video:
-                self._note_step(step_ms)
+                self._steps.note(step_ms)
             self._clock_ms, self._clock_is_video = dts_ms, is_video
         if dts_ms > self._last_ms:
             self._last_ms = dts_ms
         if not epoch.is_sampled:
             epoch.sample(packet)
         self._pending.append(packet)
-
-    def _note_step(self, step_ms: int) -> None:
-        steps = self._steps
-        is_as_before = len(steps) == STEPS and steps[0] == step_ms  # the one that it takes the place of
-        steps.append(step_ms)
-        if not is_as_before:
-            middle = sorted(steps)[len(steps) // 4 : -(len(steps) // 4) or None]
-            self._step_ms = mean_ms = sum(middle) / len(middle)
-            self._usual_ms = max(1, math.floor(PART_MS / mean_ms + 0.05)) * mean_ms
 
     def _enter(self, packet: Packet, batch: Batch) -> Epoch:
         """A packet that may not go on in the present epoch: the epoch it belongs to."""
@@ -222,11 +261,11 @@ class Muxer:
         return epoch
 
     def _is_hole(self, start_ms: int) -> bool:
-        return start_ms - self._last_ms > max(GAP_MS, 3 * self._step_ms)
+        return start_ms - self._last_ms > max(GAP_MS, 3 * self._steps.mean_ms)
 
     def _end_ms(self) -> int:
         """Where what is pending ends, when nobody knows what follows."""
-        return max(self._clock_ms + round(self._step_ms or 33), self._part_ms)
+        return max(self._clock_ms + round(self._steps.mean_ms or 33), self._part_ms)
 
     def _open(self, start_ms: int, *, breaks: bool = False) -> None:
         assert self._epoch is not None
@@ -238,23 +277,25 @@ class Muxer:
         """End a part, or a segment, before ``packet``, where one is due."""
         assert self.open is not None
         age_ms = dts_ms - self.open.start_ms
-        step_ms = self._step_ms
+        step_ms = self._steps.mean_ms
         longest_ms = self.target_s * 1000 + 400 if self.target_s else LONGEST_MS
         startable = packet.is_keyframe and (packet.is_video or self._tracks[0] is None)
         if (startable and age_ms >= SEGMENT_MS) or age_ms + step_ms > longest_ms:
             self._end_segment(dts_ms)
             self._open(dts_ms)
-        else:
-            length_ms = dts_ms - self._part_ms
-            if length_ms >= self._usual_ms - step_ms / 2:
-                self._end_part(dts_ms)
+        elif self.is_watched:
+            self._cut_part(dts_ms)
+
+    def _cut_part(self, dts_ms: int) -> None:
+        if dts_ms - self._part_ms >= self._steps.part_ms - self._steps.mean_ms / 2:
+            self._end_part(dts_ms)
 
     def _end_part(self, end_ms: int) -> None:
         assert self.open is not None
         if self._pending:
             end_ms = max(end_ms, self._part_ms + 1)
             part = self.open.add(self._pending, self._part_ms, end_ms)
-            self.kept_bytes += part.size
+            self.window.kept_bytes += part.size
             self._pending = []
             self._part_ms = end_ms
             self.version += 1
@@ -270,45 +311,17 @@ class Muxer:
             self._settle(segment)
         if segment.epoch.place is None:
             segment.epoch.place = self._place()
-        self.segments.append(segment)
-        self._forget()
+        segment.is_cut_up = self.is_watched
+        if self.is_watched and not self._waiters and time.monotonic() - self._asked_at > UNWATCHED_S:
+            self.is_watched = False
+        self.window.add(segment, self.target_s, is_watched=self.is_watched)
 
     def _settle(self, first: Segment) -> None:
         """The first segment is whole: how long segments and parts of this stream are is known, and stays so."""
         self.target_s = max(3, math.floor(first.duration_ms / 1000 + 0.5) + 1)
-        longest_ms = max((part.duration_ms for part in first.parts), default=0)
-        self.part_target_ms = math.ceil(max(longest_ms, self._usual_ms * PART_SLACK) / 10) * 10
-        self.first_listed, self.first_epoch = first.number, first.epoch.number
-
-    # --- forgetting -----------------------------------------------------------------------------------------------
-
-    def _forget(self) -> None:
-        """Take from the playlist what is older than the window, from memory what the archive has by now.
-
-        What has left the playlist can still be loaded for as long as it was in it (§6.2.2).
-        """
-        least_ms = LEAST_TARGETS * 1000 * self.target_s
-        age_ms = listed_bytes = kept_bytes = 0
-        first, gone = self.segments[-1], 0
-        for segment in reversed(self.segments):
-            in_archive = segment.epoch.place is not None
-            if segment.is_kept:
-                kept_bytes += segment.size
-                is_stale = kept_bytes > self._memory_bytes or (in_archive and age_ms > self._keep_ms)
-                if is_stale and age_ms > least_ms:
-                    segment.forget()
-                    self.kept_bytes -= segment.size
-            if segment.number >= self.first_listed and first.number == segment.number + 1:
-                listed_bytes += 0 if in_archive else segment.size
-                fits = age_ms + segment.duration_ms <= self._window_ms and (in_archive or segment.is_kept)
-                if age_ms < least_ms or (fits and listed_bytes * 3 <= self._memory_bytes * 2):
-                    first = segment
-            age_ms += segment.duration_ms
-            gone += age_ms > 2 * self._window_ms and segment.number < first.number
-        self.first_listed, self.first_epoch = first.number, first.epoch.number - first.breaks
-        for _ in range(gone):
-            segment = self.segments.popleft()
-            self.kept_bytes -= segment.size if segment.is_kept else 0
+        longest_ms = max((part.duration_ms for part in first.parts), default=0) if self.is_watched else 0
+        self.part_target_ms = math.ceil(max(longest_ms, self._steps.part_ms * PART_SLACK) / 10) * 10
+        self.window.begin_with(first)
 
     # --- for those who watch --------------------------------------------------------------------------------------
 
@@ -320,6 +333,16 @@ class Muxer:
             return None
         index = number - self.segments[0].number
         return self.segments[index] if 0 <= index < len(self.segments) else None
+
+    @property
+    def first_listed(self) -> int:
+        """The number of the first segment in the playlist."""
+        return self.window.first_listed
+
+    @property
+    def first_epoch(self) -> int:
+        """The discontinuity sequence of the first segment in the playlist."""
+        return self.window.first_epoch
 
     @property
     def last_closed(self) -> int:

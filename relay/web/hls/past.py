@@ -27,6 +27,7 @@ class Past:
         self._library = library
         self._scales: OrderedDict[str, dict[TrackKind, TrackScale]] = OrderedDict()  # by key of the init segment
         self._media: OrderedDict[str, asyncio.Future[Media]] = OrderedDict()  # by key of the segment
+        self._reading: dict[str, asyncio.Future[list[Packet]]] = {}  # by recording: of what is not packaged yet
 
     async def data(self, channel: str, segment: Segment, rendition: Rendition, part: int | None = None) -> bytes:
         """A segment, or one part of it, as it was when it was live.
@@ -66,6 +67,8 @@ class Past:
             for kept in await self._library.segments_between(place.recording, from_ms, to_ms):
                 if kept.init_key:
                     self._collect(segment, await self._read(row, kept, place), found, wanted)
+            if any(len(found[kind]) < count for kind, count in wanted.items()):
+                self._collect(segment, await self._fresh(row), found, wanted)
             if all(len(found[kind]) == count for kind, count in wanted.items()):
                 if sum(len(packet.data) for packets in found.values() for packet in packets) == segment.size:
                     return found
@@ -85,7 +88,7 @@ class Past:
             for dts_ms, pts_ms, is_keyframe, data in media.get(kind, ()):
                 if len(own) == wanted[kind]:
                     break
-                if dts_ms >= first_ms:
+                if dts_ms >= first_ms and (not own or dts_ms > own[-1].dts_ms):
                     own.append(Packet(track, dts_ms, pts_ms, is_keyframe, data))
 
     async def _read(self, row: RecordingRow, kept: SegmentRow, place: Place) -> Media:
@@ -97,6 +100,19 @@ class Past:
                 self._media.popitem(last=False)
         self._media.move_to_end(kept.object_key)
         return await asyncio.shield(reading)
+
+    async def _fresh(self, row: RecordingRow) -> Media:
+        """The packets that are not packaged yet, read once for all who ask meanwhile."""
+        reading = self._reading.get(row.id)
+        if reading is None:
+            assert self._library is not None
+            reading = self._reading[row.id] = asyncio.ensure_future(self._library.unpackaged(row))
+            reading.add_done_callback(lambda _: self._reading.pop(row.id, None))
+        found: Media = {}
+        for packet in await asyncio.shield(reading):
+            sample = (packet.dts_ms, packet.pts_ms, packet.is_keyframe, packet.data)
+            found.setdefault(packet.track.kind, []).append(sample)
+        return found
 
     async def _load(self, row: RecordingRow, kept: SegmentRow, place: Place) -> Media:
         assert self._library is not None

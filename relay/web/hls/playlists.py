@@ -80,7 +80,7 @@ def media(muxer: Muxer, rendition: Rendition, *, skip: bool = False) -> str:
             epoch = segment.epoch
         elif segment.number % DATED_EVERY == 0:
             lines.append(_date(segment.epoch, segment.start_ms))
-        if index >= bare:
+        if index >= bare and segment.is_cut_up:
             lines += [_part_line(muxer, rendition, segment, part) for part in segment.parts]
         lines.append(_segment_lines(muxer, rendition, segment))
     if muxer.is_over:

@@ -19,10 +19,14 @@ def muxer(
     window_s: float = 1800,
     keep_s: float = 20,
     memory_bytes: int = 1 << 25,
+    watched: bool = True,
 ) -> Muxer:
-    return Muxer(
+    made = Muxer(
         Stream("demo"), place, window_s=window_s, keep_s=keep_s, memory_bytes=memory_bytes, now=lambda: STARTED
     )
+    if watched:
+        made.asked()
+    return made
 
 
 def frames(

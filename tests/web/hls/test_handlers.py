@@ -25,6 +25,7 @@ MAIN = "/live/demo/main.m3u8"
 @contextlib.asynccontextmanager
 async def live(app: App, clip: Clip = H264, *, seconds: float = 5) -> AsyncIterator[tuple[Publisher, Muxer]]:
     """A publisher that has sent some seconds at once, and stays silent; what was cut of it."""
+    app.live.watched("demo").asked("somebody")
     source = await asyncio.to_thread(make, clip)
     url = f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live/{app.control.channel('demo').stream_key}"
     async with Publisher(url) as publisher:
@@ -210,10 +211,10 @@ async def test_viewers_are_counted(app: App, browser: Browser) -> None:
         _, text, _ = await browser.ask("GET", "/metrics")
         for kind in ("multivariant", "playlist", "segment", "part"):
             assert f'relay_viewer_requests_total{{channel="demo",kind="{kind}"}} 1.0' in text
-        assert 'relay_viewers{channel="demo"} 1.0' in text
+        assert 'relay_viewers{channel="demo"} 2.0' in text, "the one who waited for the stream, and this one"
         sent = next(line for line in text.splitlines() if line.startswith("relay_viewer_bytes_total"))
         assert float(sent.split()[-1]) > muxer.segments[0].size
-        assert f"relay_viewer_kept_bytes {float(muxer.kept_bytes)}" in text
+        assert f"relay_viewer_kept_bytes {float(muxer.window.kept_bytes)}" in text
 
 
 async def test_what_cannot_be_packaged_is_said_in_words(

@@ -15,7 +15,9 @@ from tests.web.hls.media import frames
 
 def channels(tmp_path: Path, **settings: float) -> tuple[Hub, LiveChannels]:
     hub = Hub()
-    return hub, LiveChannels(hub, None, Settings(data_dir=tmp_path, live=LiveSettings(**settings)))
+    live = LiveChannels(hub, None, Settings(data_dir=tmp_path, live=LiveSettings(**settings)))
+    live.watched("demo").asked("somebody")
+    return hub, live
 
 
 async def test_a_stream_is_there_from_its_first_packet_and_goes_a_while_after_its_last(tmp_path: Path) -> None:

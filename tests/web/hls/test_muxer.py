@@ -103,7 +103,7 @@ def test_memory_holds_what_the_archive_may_not_have_yet_and_the_playlist_all_of_
     write(cut, frames(0, 300_000, fps=10))
     kept = [segment for segment in cut.segments if segment.is_kept]
     assert sum(lengths(kept)) == pytest.approx(22_000, abs=2_000)
-    assert cut.kept_bytes == sum(segment.size for segment in kept) + (cut.open.size if cut.open else 0)
+    assert cut.window.kept_bytes == sum(segment.size for segment in kept) + (cut.open.size if cut.open else 0)
     listed = [segment for segment in cut.segments if segment.number >= cut.first_listed]
     assert sum(lengths(listed)) == pytest.approx(60_000, abs=2_000)
     assert sum(lengths(list(cut.segments))) == pytest.approx(120_000, abs=4_000), "loadable after it was listed"
@@ -112,7 +112,7 @@ def test_memory_holds_what_the_archive_may_not_have_yet_and_the_playlist_all_of_
 def test_without_an_archive_memory_is_the_bound() -> None:
     cut = muxer(memory_bytes=1_000_000)
     write(cut, frames(0, 300_000, fps=10, size=2000))
-    assert cut.kept_bytes <= 1_050_000
+    assert cut.window.kept_bytes <= 1_050_000
     listed = [segment for segment in cut.segments if segment.number >= cut.first_listed]
     assert all(segment.is_kept for segment in listed)
     assert sum(segment.size for segment in listed) == pytest.approx(666_000, rel=0.1)
@@ -171,3 +171,64 @@ async def test_a_fault_costs_an_epoch_and_not_the_stream(monkeypatch: pytest.Mon
     write(cut, frames(6_000, 12_000))
     assert [segment.breaks for segment in cut.segments].count(True) == 1
     assert cut.segments[-1].end_ms >= 10_000
+
+
+def by_number(cut: Muxer) -> list[tuple[int, int, int]]:
+    return [(segment.start_ms, segment.duration_ms, segment.size) for segment in cut.segments]
+
+
+@pytest.mark.parametrize("tick_ms", [1, 50, 100, 700])
+@pytest.mark.parametrize(("fps", "gop_ms"), [(30, 2000), (25, 3000), (7, 2000), (30, 60_000)])
+def test_who_watches_changes_nothing_about_where_segments_begin_and_end(tick_ms: int, fps: int, gop_ms: int) -> None:
+    packets = frames(0, 40_000, fps=fps, gop_ms=gop_ms)
+    found = []
+    for watched in (True, False):
+        cut = muxer(lambda: PLACE, watched=watched)
+        write(cut, packets, tick_ms)
+        cut.finish()
+        found.append((by_number(cut), cut.target_s))
+        assert cut.part_target_ms <= 500
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("audio", [AUDIO, None])
+def test_whoever_comes_finds_the_open_segment_cut_into_parts(audio: Track | None) -> None:
+    packets = frames(0, 20_900, audio=audio)
+    cuts = []
+    for watched in (True, False):
+        cut = muxer(lambda: PLACE, watched=watched)
+        write(cut, packets)
+        cut.asked()
+        assert cut.open is not None
+        cuts.append((cut.open.cuts, cut.is_flowing))
+        write(cut, frames(20_900, 26_000, gop_ms=60_000, audio=audio))
+        cuts[-1] = (*cuts[-1], cut.open.cuts)
+    assert cuts[0] == cuts[1]
+    assert len(cuts[0][0]) == 2
+
+
+def test_unwatched_what_is_amiss_is_seen_all_the_same() -> None:
+    cut = muxer(lambda: PLACE, watched=False)
+    write(cut, frames(0, 6_000))
+    write(cut, frames(6_000, 12_000, video=TURNED))
+    write(cut, frames(16_000, 24_000, video=TURNED))
+    cut.resumed()
+    write(cut, frames(24_000, 31_000, video=TURNED))
+    assert [segment.start_ms for segment in cut.segments if segment.breaks] == [6_000, 16_000, 24_000]
+    cut.holding()
+    assert not cut.is_flowing
+
+
+def test_after_a_minute_without_a_question_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    cut = muxer(lambda: PLACE, watched=True)
+    write(cut, frames(0, 10_000))
+    assert len([segment for segment in cut.segments if segment.is_kept]) > 1
+    now[0] += 59
+    write(cut, frames(10_000, 16_000))
+    assert cut.is_watched
+    now[0] += 2
+    write(cut, frames(16_000, 20_100))
+    assert not cut.is_watched
+    assert [segment.is_kept for segment in cut.segments].count(True) == 1

@@ -6,16 +6,19 @@ import pytest
 
 from relay.app import App
 from relay.errors import NotFoundError
+from relay.media import Packet
 from relay.web.hls import past as module
-from relay.web.hls.cut import Rendition
+from relay.web.hls.cut import Rendition, Segment, fragment
 from relay.web.hls.muxer import Muxer
 from relay.web.hls.past import Past
 from tests.support.clips import H264_B, make
 from tests.support.publisher import Publisher
 
 
-async def published(app: App) -> Muxer:
+async def published(app: App, *, watched: bool = True) -> Muxer:
     """A clip, published at eight times its speed; its segments once the archive has them all."""
+    if watched:
+        app.live.watched("demo").asked("somebody")
     channel = app.control.channel("demo")
     clip = await asyncio.to_thread(make, H264_B)
     async with Publisher(f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live/{channel.stream_key}") as publisher:
@@ -84,3 +87,30 @@ async def test_what_the_archive_does_not_have_is_not_made_up(app: App, monkeypat
         await app.live.past.data("demo", segment, Rendition.MAIN)
     with pytest.raises(NotFoundError):
         await Past(None).data("demo", segment, Rendition.MAIN)
+
+
+async def test_what_is_not_packaged_yet_is_read_from_the_spool(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody watched: but for the newest, segments are on disk only, and the archive's own is not even closed."""
+    forgotten: dict[int, list[Packet]] = {}
+    forget = Segment.forget
+
+    def noted(segment: Segment) -> None:
+        forgotten[segment.number] = [packet for part in segment.parts for packet in part._packets]
+        forget(segment)
+
+    monkeypatch.setattr(Segment, "forget", noted)
+    channel = app.control.channel("demo")
+    clip = await asyncio.to_thread(make, H264_B)
+    async with Publisher(f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live/{channel.stream_key}") as publisher:
+        await publisher.send(clip, speed=8, until_ms=5200)
+        deadline = asyncio.get_running_loop().time() + 10
+        while (muxer := app.live.muxer("demo")) is None or len(muxer.segments) < 2 or muxer.segments[0].is_kept:
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.05)
+        rows = await app.control.recordings.list("demo")
+        assert not rows or not rows[0].segments
+        segment = muxer.segments[0]
+        init = await segment.epoch.init(Rendition.MAIN)
+        wanted = fragment(segment.number, 0, forgotten[segment.number], segment.cuts[0], init, segment.epoch.base_ms)
+        found = await asyncio.gather(*(app.live.past.data("demo", segment, Rendition.MAIN) for _ in range(20)))
+        assert set(found) == {wanted}
