@@ -21,7 +21,7 @@ from relay.database.crypto import make_once
 from relay.database.lock import owned
 from relay.egress.manager import EgressManager
 from relay.hooks.hooks import Hooks
-from relay.hub import Hub, Ticker
+from relay.hub import Hub, Load, Ticker
 from relay.hub.batch import Note
 from relay.ingest.admission import Admission
 from relay.ingest.hls_push import ROOT, HlsPush
@@ -56,14 +56,15 @@ class App:
         self.database = Database(settings)
         token_file = settings.data_dir / "admin.token"
         self.token = Secret(make_once(token_file, new_key(200).reveal().encode()).decode().strip())
-        self.hub = Hub(settings.hold.limit_s)
+        load = Load(settings.limits.load)
+        self.hub = Hub(settings.hold.limit_s, load)
         self.admission = Admission(settings.limits.auth_failures_per_minute)
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.live = LiveChannels(self.hub, self.archive, settings)
         self.egress = EgressManager(self.hub, settings)
         self.links = Links(self.hub, self.admission)
-        ticker = Ticker(loop, settings.rtmp.tick_ms)
+        ticker = Ticker(loop, settings.rtmp.tick_ms, settings.rtmp.tick_most_ms, load)
         self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker)
         self.hls = HlsPush(self.hub, self.admission, self.links, settings, notes=self._notes, backfill=self._backfill)
         self.pulls = Pulls(
@@ -95,7 +96,7 @@ class App:
             playback_base=self._playback_base,
         )
         self.alerts = Alerts(self.hooks, self.hub, self.archive, lambda: self.control.channel_names, self.egress.status)
-        self.lag = LoopLag(loop)
+        self.lag = LoopLag(loop, ticker)
         collector = RelayCollector(
             hub=self.hub,
             links=self.links,

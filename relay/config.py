@@ -43,6 +43,7 @@ class RtmpSettings(Section):
     tls_key: Path | None = None
     public_host: str = ""  # what publish URLs name, of RTMP and HLS; empty: this machine's address
     tick_ms: int = Field(100, ge=20, le=200)
+    tick_most_ms: int = Field(200, ge=20, le=200)  # as short as tick_ms on an idle relay, as long as this on a busy one
 
 
 class IngestHttpSettings(Section):
@@ -122,6 +123,7 @@ class LimitSettings(Section):
     media_closed_s: float = Field(60.0, gt=0)
     pre_auth_bytes: int = Field(65536, ge=8192)
     chunk_size_min: int = Field(128, ge=1)
+    load: float = Field(0.85, gt=0, le=1)  # share of a processor that live media may use before nobody new gets in
     video_message_bytes: int = Field(4 * 1024 * 1024, ge=65536)
     audio_message_bytes: int = Field(256 * 1024, ge=4096)
     command_message_bytes: int = Field(64 * 1024, ge=4096)

@@ -22,7 +22,7 @@ from relay.archive.stats import Durations
 from relay.egress.base import DestinationState
 from relay.egress.manager import EgressManager
 from relay.hooks.hooks import Hooks
-from relay.hub import Hub, Stream, StreamState
+from relay.hub import Hub, Stream, StreamState, Ticker
 from relay.ingest.admission import Admission
 from relay.ingest.hls_push import HlsPush
 from relay.ingest.links import Links
@@ -35,12 +35,13 @@ LAG_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class LoopLag:
-    """How late the event loop runs a timer, sampled ten times a second into plain integers."""
+    """How late the event loop runs a timer, sampled ten times a second into plain integers; what ``ticker`` costs."""
 
-    __slots__ = ("_late", "_loop", "_timer", "_wanted")
+    __slots__ = ("_late", "_loop", "_ticker", "_timer", "_wanted")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, ticker: Ticker) -> None:
         self._loop = loop
+        self._ticker = ticker
         self._late = Durations(LAG_BOUNDS_S)
         self._wanted = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -58,8 +59,13 @@ class LoopLag:
         self._late.add(max(0.0, time.monotonic() - self._wanted))
         self.start()
 
-    def family(self) -> HistogramMetricFamily:
-        return _durations("relay_event_loop_lag_seconds", "How late the event loop runs its timers", self._late)
+    def families(self) -> Iterator[Metric]:
+        yield _durations("relay_event_loop_lag_seconds", "How late the event loop runs its timers", self._late)
+        tick = GaugeMetricFamily("relay_tick_seconds", "How often publishers' sockets are read")
+        tick.add_metric([], self._ticker.interval_s)
+        load = GaugeMetricFamily("relay_load_ratio", "Live media's use of its processor; at 1 new streams are refused")
+        load.add_metric([], 0.0 if self._ticker.load is None else self._ticker.load.ratio)
+        yield from (tick, load)
 
 
 class Watched(Protocol):
@@ -120,7 +126,7 @@ class RelayCollector(Collector):
         if self._archive is not None:
             yield from self._about_archive(self._archive)
         yield from self._about_webhooks()
-        yield self._lag.family()
+        yield from self._lag.families()
         build = GaugeMetricFamily("relay_build_info", "The running build; always 1", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build

@@ -6,6 +6,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay.control.webhooks import NewWebhook
+from relay.hub import Ticker
 from relay.metrics import LAG_BOUNDS_S, LoopLag
 from tests.hooks.receiver import Receiver
 from tests.support.app import browsing, running_app
@@ -113,15 +114,21 @@ async def test_every_promised_metric_is_there_while_live(tmp_path: Path) -> None
 
 
 async def test_loop_lag_counts_every_sample_once() -> None:
-    lag = LoopLag(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    lag = LoopLag(loop, Ticker(loop, 100))
     lag.start()
     await asyncio.sleep(0.35)
     lag.stop()
-    samples = {(item.name, item.labels.get("le")): item.value for item in lag.family().samples}
+    late, *others = lag.families()
+    samples = {(item.name, item.labels.get("le")): item.value for item in late.samples}
     count = samples["relay_event_loop_lag_seconds_count", None]
     assert 1 <= count <= 4
     assert samples["relay_event_loop_lag_seconds_bucket", "+Inf"] == count
     assert len(samples) == len(LAG_BOUNDS_S) + 3
+    assert [(item.name, item.value) for family in others for item in family.samples] == [
+        ("relay_tick_seconds", 0.1),
+        ("relay_load_ratio", 0.0),
+    ]
 
 
 async def test_webhooks_are_counted_by_their_ids(tmp_path: Path) -> None:

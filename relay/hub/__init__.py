@@ -6,6 +6,7 @@ sockets, files or protocols: doors (ingest, egress, archive) come to the hub, ne
 
 from relay.hub.batch import Batch
 from relay.hub.hub import Hub, Lease, Publisher, StreamListener
+from relay.hub.load import Load
 from relay.hub.stream import Stream, StreamState
 from relay.hub.subscription import BacklogLimit, Reader, Subscription
 from relay.hub.tick import Ticker
@@ -15,6 +16,7 @@ __all__ = [
     "Batch",
     "Hub",
     "Lease",
+    "Load",
     "Publisher",
     "Reader",
     "Stream",

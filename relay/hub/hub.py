@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from relay.errors import RefusedError
+from relay.hub.load import Load
 from relay.hub.pace import Pacer
 from relay.hub.stream import Stream, StreamState
 from relay.hub.tick import Ticker
@@ -99,8 +100,10 @@ class Lease:
 class Hub:
     """All streams by channel name. Made and used on one event loop."""
 
-    def __init__(self, hold_s: float = 120.0) -> None:
+    def __init__(self, hold_s: float = 120.0, load: Load | None = None) -> None:
+        """``load``: what media costs; where it is full, nobody new comes on the air."""
         self.hold_s = hold_s
+        self._load = load
         self._hold_s: dict[str, float] = {}  # by channel, where it is another
         self._streams: dict[str, Stream] = {}
         self._leases: dict[str, Lease] = {}
@@ -147,6 +150,10 @@ class Hub:
 
         Raises RefusedError in words an encoder can show.
         """
+        stream = self._streams.get(name)
+        is_on_air = stream is not None and stream.state is not StreamState.OFFLINE
+        if not is_on_air and self._load is not None and self._load.ratio >= 1:
+            raise RefusedError("busy", "the relay has no room for another stream now: try again later, or use another")
         if self._is_sending(name) and self.is_contested(name):
             raise RefusedError(
                 "contested",

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from relay.errors import RefusedError
-from relay.hub import Batch, Hub, Stream, StreamState
+from relay.hub import Batch, Hub, Load, Stream, StreamState
 from tests.hub.media import audio, video
 
 
@@ -102,6 +102,30 @@ async def test_two_encoders_that_keep_taking_over_are_told_so() -> None:
     hub.admit("other")
     hub.stream("demo").stats.last_packet_at -= 3  # the one that has it has fallen silent
     hub.admit("demo")
+
+
+async def test_on_a_full_relay_nobody_new_gets_in_and_whoever_is_on_the_air_stays() -> None:
+    now_s = used_s = 0.0
+    load = Load(0.5, lambda: used_s, lambda: now_s)
+    hub = Hub(30.0, load)
+    hub.admit("demo")
+    lease = hub.publish("demo", Encoder())
+    lease.write([video(0, key=True)])
+    for _ in range(20):
+        load.begin()
+        used_s, now_s = used_s + 0.6, now_s + 1
+        load.end()
+    with pytest.raises(RefusedError, match="no room") as refused:
+        hub.admit("other")
+    assert refused.value.outcome == "busy"
+    hub.admit("demo")
+    lease.release(clean=False)
+    hub.admit("demo")  # held: its broadcast goes on
+    hub.end("demo")
+    with pytest.raises(RefusedError):
+        hub.admit("demo")
+    now_s += 10
+    hub.admit("other")
 
 
 async def test_holds_are_added_up_and_may_be_longer_on_one_channel() -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from relay.hub import Ticker
+import pytest
+
+from relay.hub import Load, Ticker
+from relay.hub.tick import BUSY, IDLE
 
 
 async def test_everything_parked_is_called_once_at_the_next_tick() -> None:
@@ -47,3 +50,52 @@ async def test_ticks_fall_on_multiples_of_the_interval() -> None:
     second.park(lambda: (times.append(loop.time()), done.set())[1])
     await done.wait()
     assert all((time + 0.001) % 0.05 < 0.045 for time in times)
+
+
+class FakeLoad(Load):
+    """Says what it is told to, at every tick."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(1.0)
+        self.said = share
+
+    def end(self) -> bool:
+        return True
+
+    @property
+    def share(self) -> float:
+        return self.said
+
+
+async def test_ticks_grow_longer_with_the_load_and_shorter_again() -> None:
+    load = FakeLoad(0.9)
+    ticker = Ticker(asyncio.get_running_loop(), 5, 20, load)
+    assert ticker.interval_s == 0.005
+    for said, wanted_s in ((0.9, 0.02), (BUSY, 0.02), ((IDLE + BUSY) / 2, 0.0125), (IDLE, 0.005), (0.0, 0.005)):
+        load.said = said
+        for _ in range(12):
+            done = asyncio.Event()
+            ticker.park(done.set)
+            await done.wait()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert ticker.interval_s == pytest.approx(wanted_s, rel=0.02)
+
+
+async def test_what_a_tick_does_is_measured_with_what_it_sends() -> None:
+    """The bytes leave behind the callbacks: with a transport, of either loop, they are in the figure."""
+    loop = asyncio.get_running_loop()
+    told: list[str] = []
+
+    class Noted(Load):
+        def begin(self) -> None:
+            told.append("begin")
+
+        def end(self) -> bool:
+            told.append("end")
+            return False
+
+    ticker = Ticker(loop, 5, 5, Noted(1.0))
+    ticker.park(lambda: (told.append("read"), loop.call_soon(told.append, "sent"))[0])
+    await asyncio.sleep(0.05)
+    assert told == ["begin", "read", "sent", "end"]

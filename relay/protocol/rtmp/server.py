@@ -1,6 +1,7 @@
 """ServerConnection: the relay's side of a conversation with an encoder that publishes, or a player that plays."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from relay.errors import LimitError, ProtocolError
 from relay.protocol.amf0 import UNDEFINED, AmfValue, encode
@@ -94,8 +95,12 @@ class ServerConnection(Connection):
     def _dispatch(self, messages: list[Message], now: float) -> list[events.Event]:
         if not self._authenticated and self.received > self._limits.pre_auth_bytes:
             raise LimitError("pre_auth_bytes", f"over {self._limits.pre_auth_bytes} bytes before publish or play")
-        if self.state is ServerState.PUBLISHING and {message.type_id for message in messages} <= _MEDIA:
-            return list(messages)  # the common case: media, and nothing else
+        if self.state is ServerState.PUBLISHING:
+            for message in messages:
+                if message[0] not in _MEDIA:
+                    break
+            else:
+                return cast(list[events.Event], messages)  # the common case: media, and nothing else
         return self._read(self._unpacked(messages), now)
 
     def _read(self, messages: list[Message], now: float) -> list[events.Event]:

@@ -1,0 +1,71 @@
+"""Load: how much of the one processor that live media can have it uses, so that the relay saves and refuses in time."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+LOOK_S = 1.0
+KEPT = 0.7  # of what was known stays, at each look: some seconds decide, not a burst
+HIGH = 0.7  # of the capacity: time to say so
+STALE_S = 5.0
+
+log = structlog.get_logger("relay.hub")
+
+
+class Load:
+    """Media runs between ``begin`` and ``end``, in the event loop's thread: one thread, so one processor at most.
+
+    ``capacity``: the share of that processor above which everybody would suffer. ``used``: processor seconds of this
+    thread; ``clock``: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        capacity: float,
+        used: Callable[[], float] = time.thread_time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._capacity = capacity
+        self._used = used
+        self._clock = clock
+        self._began = 0.0
+        self._spent_s = 0.0  # since the last look
+        self._looked_at = clock()
+        self._share = 0.0
+        self._is_high = False
+
+    def begin(self) -> None:
+        self._began = self._used()
+
+    def end(self) -> bool:
+        """Whether there was a look, once a second: ``share`` is another now."""
+        self._spent_s += self._used() - self._began
+        now = self._clock()
+        passed_s = now - self._looked_at
+        if passed_s < LOOK_S:
+            return False
+        share = self._spent_s / passed_s
+        self._share = share if passed_s > STALE_S else KEPT * self._share + (1 - KEPT) * share
+        self._spent_s, self._looked_at = 0.0, now
+        self._tell()
+        return True
+
+    def _tell(self) -> None:
+        ratio = self.ratio
+        if not self._is_high and ratio >= HIGH:
+            self._is_high = True
+            log.warning("near the capacity for live media", used_percent=round(100 * ratio))
+        elif self._is_high and ratio < HIGH - 0.1:
+            self._is_high = False
+            log.info("live media has room again", used_percent=round(100 * ratio))
+
+    @property
+    def share(self) -> float:
+        """Of one processor, 0 to 1."""
+        return 0.0 if self._clock() - self._looked_at > STALE_S else self._share
+
+    @property
+    def ratio(self) -> float:
+        """Of the capacity; from 1 on, whoever is not on the air yet is better refused."""
+        return self.share / self._capacity

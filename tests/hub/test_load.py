@@ -1,0 +1,66 @@
+"""Load: what share of a processor media takes, looked at once a second, told when it nears what there is."""
+
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from relay.hub.load import Load
+
+
+class Machine:
+    """A processor and a clock, worked by hand."""
+
+    def __init__(self, capacity: float = 0.8) -> None:
+        self.used_s = self.now_s = 0.0
+        self.load = Load(capacity, lambda: self.used_s, lambda: self.now_s)
+        self.looks = 0
+
+    def run(self, seconds: float, share: float, tick_s: float = 0.1) -> None:
+        for _ in range(round(seconds / tick_s)):
+            self.load.begin()
+            self.used_s += share * tick_s
+            self.now_s += tick_s
+            self.looks += self.load.end()
+            self.used_s += tick_s * 0.05  # other work of the same thread
+
+
+def test_only_what_media_used_counts_and_some_seconds_decide() -> None:
+    machine = Machine()
+    machine.run(30, 0.4)
+    assert 28 <= machine.looks <= 30
+    assert machine.load.share == pytest.approx(0.4, rel=0.01)
+    assert machine.load.ratio == pytest.approx(0.5, rel=0.01)
+    machine.run(1, 2.0)
+    assert machine.load.ratio < 1.2, "a burst of a second"
+    machine.run(10, 0.1)
+    assert machine.load.share == pytest.approx(0.1, abs=0.05)
+
+
+def test_who_ticks_no_more_uses_nothing() -> None:
+    machine = Machine()
+    machine.run(20, 0.7)
+    machine.now_s += 6
+    assert machine.load.share == 0
+    machine.run(2, 0.2)
+    assert machine.load.share < 0.3, "what was long ago is forgotten"
+
+
+def test_near_the_capacity_is_said_once_and_its_end_too() -> None:
+    machine = Machine(capacity=0.5)
+    with capture_logs() as said:
+        for share in (0.1, 0.4, 0.33, 0.4, 0.1):
+            machine.run(20, share)
+    assert [entry["log_level"] for entry in said] == ["warning", "info"]
+    assert said[0]["used_percent"] >= 70
+
+
+def test_it_measures_this_thread() -> None:
+    load = Load(1.0)
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:
+        load.begin()
+        sum(range(20_000))
+        if load.end():
+            break
+    assert 0 < load.share <= 0.31
