@@ -4,8 +4,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import av
-
 from relay.errors import MediaError, ProtocolError
 from relay.media import Codec, Packet, Track, TrackKind
 from relay.protocol import flv, mp4
@@ -47,6 +45,8 @@ def init_segment(packets: Sequence[Packet]) -> InitSegment:
 
     Blocks for some milliseconds. Raises MediaError naming the codec that MP4 cannot hold.
     """
+    import av  # 25 MiB, which a relay that waits for its first stream can do without
+
     video, audio = tracks_of(packets)
     first = [
         next((packet for packet in packets if packet.is_video == wanted and packet.is_keyframe), None)
@@ -78,6 +78,8 @@ def init_segment(packets: Sequence[Packet]) -> InitSegment:
 
 def _mux(source: bytes, *, late: bool) -> bytes:
     """``ftyp`` and ``moov`` for the streams of a tiny FLV file; ``late``: made when the frames are known."""
+    import av
+
     out = io.BytesIO()
     options = {**_OPTIONS, "movflags": _OPTIONS["movflags"] + "+delay_moov"} if late else _OPTIONS
     with (

@@ -15,7 +15,6 @@ from relay.archive.packager import InitSegment, init_segment, media_segment, tra
 from relay.archive.playlist import GAP_DATA, GAP_NAME
 from relay.archive.recorder import Earlier
 from relay.archive.spool import ClosedPart, Part, read_part
-from relay.archive.thumbnails import jpeg
 from relay.database import GapRow, RecordingRow, SegmentRow
 from relay.errors import MediaError, RelayError
 from relay.files import write_file
@@ -259,6 +258,8 @@ def _gap_marker(recording: Recording, folder: Path) -> PackagedFile:
 
 def _thumbnail(recording: Recording, folder: Path, seq: int, first: Packet | None, at_ms: int) -> PackagedFile | None:
     """A picture of keyframe ``first``; None where there is none, or none can be made. Raises OSError."""
+    from relay.archive.thumbnails import jpeg  # with a codec library, once there is a stream
+
     if first is None or not first.is_keyframe:
         return None
     recording.thumbnail_ms = at_ms  # also where it fails: the next try is as far away as the next picture

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from relay.archive.objects import Store, StoredObject, check
-from relay.archive.s3 import S3Store
 from relay.config import Settings
 from relay.errors import StoreError
 from relay.files import sync_directory
 
-__all__ = ["FileStore", "S3Store", "Store", "StoredObject", "check", "make_store"]
+__all__ = ["FileStore", "Store", "StoredObject", "check", "make_store"]
 
 
 class FileStore:
@@ -106,5 +105,7 @@ def make_store(settings: Settings) -> Store:
     """The store of ``archive.store``, which must not be ``off``. Raises ConfigError."""
     target = settings.archive.store
     if target.startswith("s3://"):
+        from relay.archive.s3 import S3Store  # its library takes 16 MiB, and only who has a bucket needs it
+
         return S3Store(settings)
     return FileStore(settings.data_dir / target.removeprefix("file:"))

@@ -3,15 +3,16 @@
 import io
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import NamedTuple
-
-import av
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import MediaError, ProtocolError
 from relay.hub import Batch
 from relay.hub.batch import Tracks
 from relay.media import Codec, Packet, Track, TrackKind
 from relay.protocol import flv
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 LEAST_MS, MOST_MS = 1000, 4000  # what platforms want of a segment's length
 AIM_MS = 1800  # cut at the first keyframe from here on: with one every 2 s, each of them
@@ -221,7 +222,7 @@ class TsMuxer:
 
     def __init__(self) -> None:
         self._tracks: Tracks = (None, None)
-        self._template: av.container.InputContainer | None = None
+        self._template: InputContainer | None = None
         self._frames: dict[TrackKind, Packet] = {}  # one of each kind, which the library learns a track from
 
     def mux(self, piece: Piece) -> bytes:
@@ -229,6 +230,8 @@ class TsMuxer:
 
         Raises MediaError, also for a codec that platforms do not take in TS.
         """
+        import av  # 25 MiB, which a relay that waits for its first stream can do without
+
         check_codecs(piece.tracks)
         for packet in reversed(piece.packets):
             if packet.is_keyframe and packet.track in piece.tracks:
@@ -241,6 +244,8 @@ class TsMuxer:
             raise MediaError(f"{names} cannot be packaged as MPEG-TS: {words}") from error
 
     def _mux(self, piece: Piece) -> bytes:
+        import av
+
         if self._template is None or self._tracks != piece.tracks:
             if self._template is not None:
                 self._template.close()
@@ -264,8 +269,10 @@ class TsMuxer:
         has_name = (data[1] & 0x1F) << 8 | data[2] == _SDT_PID
         return data[_PACKET:] if has_name else data
 
-    def _learnt(self, tracks: Tracks) -> av.container.InputContainer:
+    def _learnt(self, tracks: Tracks) -> "InputContainer":
         """Both tracks as FFmpeg knows them, from a tiny FLV file: there is no other way to hand over a header."""
+        import av
+
         video, audio = tracks
         frames = [
             self._frames[track.kind]._replace(track=track, dts_ms=0, pts_ms=0)

@@ -9,7 +9,6 @@ import structlog
 
 from relay.egress.base import DestinationConfig, FitConfig
 from relay.egress.fit import FittedStream
-from relay.egress.slate import make_slate
 from relay.errors import SlateError
 from relay.hub import BacklogLimit, Stream, StreamState, Ticker
 from relay.hub.batch import Tracks
@@ -139,6 +138,8 @@ class Sources:
 
     async def _show_slate(self, held: HeldStream, name: str) -> None:
         """Encode the slate to the stream's own format, once; the last picture stands until it is there."""
+        from relay.egress.slate import make_slate  # with a codec library, which few need
+
         tracks = held.out.tracks
         video, audio = tracks
         if video is None:

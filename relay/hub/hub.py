@@ -103,7 +103,7 @@ class Hub:
     def __init__(self, hold_s: float = 120.0, load: Load | None = None) -> None:
         """``load``: what media costs; where it is full, nobody new comes on the air."""
         self.hold_s = hold_s
-        self._load = load
+        self.load = load
         self._hold_s: dict[str, float] = {}  # by channel, where it is another
         self._streams: dict[str, Stream] = {}
         self._leases: dict[str, Lease] = {}
@@ -152,7 +152,7 @@ class Hub:
         """
         stream = self._streams.get(name)
         is_on_air = stream is not None and stream.state is not StreamState.OFFLINE
-        if not is_on_air and self._load is not None and self._load.ratio >= 1:
+        if not is_on_air and self.load is not None and self.load.ratio >= 1:
             raise RefusedError("busy", "the relay has no room for another stream now: try again later, or use another")
         if self._is_sending(name) and self.is_contested(name):
             raise RefusedError(

@@ -3,14 +3,10 @@
 import time
 from collections.abc import Callable
 
-import structlog
-
 LOOK_S = 1.0
 KEPT = 0.7  # of what was known stays, at each look: some seconds decide, not a burst
-HIGH = 0.7  # of the capacity: time to say so
+HIGH, ROOM = 0.7, 0.6  # of the capacity: from the one on it is time to say so, below the other no more
 STALE_S = 5.0
-
-log = structlog.get_logger("relay.hub")
 
 
 class Load:
@@ -35,6 +31,12 @@ class Load:
         self._share = 0.0
         self._is_high = False
 
+    @property
+    def is_high(self) -> bool:
+        """Whether the capacity is near."""
+        self._is_high = self.ratio >= (ROOM if self._is_high else HIGH)
+        return self._is_high
+
     def begin(self) -> None:
         self._began = self._used()
 
@@ -48,17 +50,7 @@ class Load:
         share = self._spent_s / passed_s
         self._share = share if passed_s > STALE_S else KEPT * self._share + (1 - KEPT) * share
         self._spent_s, self._looked_at = 0.0, now
-        self._tell()
         return True
-
-    def _tell(self) -> None:
-        ratio = self.ratio
-        if not self._is_high and ratio >= HIGH:
-            self._is_high = True
-            log.warning("near the capacity for live media", used_percent=round(100 * ratio))
-        elif self._is_high and ratio < HIGH - 0.1:
-            self._is_high = False
-            log.info("live media has room again", used_percent=round(100 * ratio))
 
     @property
     def share(self) -> float:

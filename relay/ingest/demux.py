@@ -12,7 +12,7 @@ import structlog
 
 from relay.config import LimitSettings
 from relay.errors import LimitError, MediaError, ProtocolError
-from relay.ingest.demux_worker import ANSWER, ASK
+from relay.ingest.demux_wire import ANSWER, ASK
 from relay.media import Codec
 from relay.protocol import flv
 from relay.protocol.parameter_sets import without_padding

@@ -9,17 +9,14 @@ import json
 import pkgutil
 import resource
 import signal
-import struct
 import sys
 from fractions import Fraction
 from typing import BinaryIO, NamedTuple
 
 import av
 
+from relay.ingest.demux_wire import ANSWER, ASK
 from relay.protocol import flv
-
-ASK = struct.Struct("!II")  # bytes of init segment, bytes of segment; they follow
-ANSWER = struct.Struct("!II")  # bytes of JSON (Facts, or {"error": words}), bytes of FLV; they follow
 
 MEMORY_BYTES = 512 * 1024 * 1024
 ALARM_S = 60

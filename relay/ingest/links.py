@@ -37,6 +37,7 @@ class Links:
         self._admission = admission
         self._health: dict[str, LinkHealth] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._was_high = False
         hub.listen(self)
 
     def start(self) -> None:
@@ -70,7 +71,19 @@ class Links:
         for name, health in self._health.items():
             lag_s = self._hub.stream(name).stats.arrival_lag_ms / 1000
             health.sample(loop.time(), self.bytes_received[name], lag_s)
+        self._look_at_load()
         self._timer = loop.call_later(SAMPLE_S, self._sample)
+
+    def _look_at_load(self) -> None:
+        load = self._hub.load
+        if load is None or load.is_high == self._was_high:
+            return
+        self._was_high = load.is_high
+        percent = round(100 * load.ratio)
+        if self._was_high:
+            log.warning("near the capacity for live media", used_percent=percent)
+        else:
+            log.info("live media has room again", used_percent=percent)
 
     # --- hub.StreamListener -----------------------------------------------------------------------------------
 

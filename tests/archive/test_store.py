@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.archive.store import FileStore, S3Store, Store, check, make_store
+from relay.archive.s3 import S3Store
+from relay.archive.store import FileStore, Store, check, make_store
 from relay.config import Settings, load_settings
 from relay.errors import StoreError
 from tests.support.process import Processes

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from relay.errors import RefusedError
-from relay.hub import Hub
+from relay.hub import Hub, Load
 from relay.ingest.admission import Admission
 from relay.ingest.base import PublisherInfo
 from relay.ingest.health import UNKNOWN
@@ -59,3 +60,18 @@ async def test_a_contest_is_counted() -> None:
         links.admit("demo")
     assert admission.outcomes["demo", "contested"] == 1
     hub.end("demo")
+
+
+async def test_near_the_capacity_is_said_once_and_its_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.ingest.links.SAMPLE_S", 0.01)
+    monkeypatch.setattr(Load, "ratio", 0.8)
+    links = Links(Hub(load=Load(1.0)), Admission())
+    with capture_logs() as said:
+        links.start()
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(Load, "ratio", 0.65)
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(Load, "ratio", 0.5)
+        await asyncio.sleep(0.1)
+        links.close()
+    assert [(entry["log_level"], entry["used_percent"]) for entry in said] == [("warning", 80), ("info", 50)]
