@@ -115,7 +115,6 @@ class DestinationConnection(asyncio.Protocol):
         self._reconnects = config.change == "reconnect"
         self._paused = False
         self._leaving = False
-        self._written = 0
         self.transport: asyncio.Transport | None = None
         self.subscription: Subscription | None = None
         self.finished: asyncio.Future[None] = self._loop.create_future()
@@ -171,7 +170,7 @@ class DestinationConnection(asyncio.Protocol):
         if self.subscription is not None:
             self.subscription.pause()
         if not self._leaving:
-            self._expect_progress(self._written - self.unsent)
+            self._expect_progress(self._totals.bytes_sent - self.unsent)
 
     def resume_writing(self) -> None:
         self._paused = False
@@ -353,7 +352,7 @@ class DestinationConnection(asyncio.Protocol):
         self._timer = self._loop.call_later(self._limits.write_stall_s, self._check_progress, sent)
 
     def _check_progress(self, before: int) -> None:
-        sent = self._written - self.unsent
+        sent = self._totals.bytes_sent - self.unsent
         if sent > before:
             self._expect_progress(sent)  # slow, but it reads
         else:
@@ -378,5 +377,4 @@ class DestinationConnection(asyncio.Protocol):
         transport = self.transport
         if transport is not None and not transport.is_closing():
             transport.write(data)
-            self._written += len(data)
             self._totals.bytes_sent += len(data)

@@ -21,10 +21,7 @@ class RtmpFeed:
         "_started",
         "_stream_id",
         "_write",
-        "bytes_written",
-        "last_dts_ms",
         "metadata",
-        "packets_written",
     )
 
     def __init__(
@@ -44,9 +41,6 @@ class RtmpFeed:
         self._key = ("rtmp", chunk_size, stream_id)
         self._started = False
         self._seen: Tracks = (None, None)
-        self.bytes_written = 0
-        self.packets_written = 0
-        self.last_dts_ms: int | None = None
 
     def take(self, batch: Batch) -> None:
         """Write one batch, with whatever headers the peer still lacks in front."""
@@ -75,9 +69,6 @@ class RtmpFeed:
             encoded = data + encoded
         self._seen = batch.closing
         self._write(encoded)
-        self.bytes_written += len(encoded)
-        self.packets_written += len(batch.packets)
-        self.last_dts_ms = batch.packets[-1].dts_ms
 
     def _encoded(self, batch: Batch) -> bytes:
         return encode_batch(batch.packets, batch.opening, self._chunk_size, self._stream_id)
