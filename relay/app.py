@@ -130,6 +130,8 @@ class App:
             problems=self.problems,
             share_base=self._share_base,
         )
+        if self.archive is not None:
+            self.archive.expire = self._expire
         self.certificates = Watch(
             lambda: [door.certificate for door in (self.ingest, self.hls, self.web) if door.certificate is not None]
         )
@@ -179,6 +181,12 @@ class App:
         self.lag.stop()
         await asyncio.to_thread(self.database.close)
         log.info("stopped")
+
+    async def _expire(self, recording: str) -> None:
+        """Delete a recording that has had its time."""
+        assert self.archive is not None
+        await self.archive.delete(recording)
+        await self.audit.note("retention", "recording deleted", recording=recording)
 
     def problems(self) -> list[str]:
         """Why the relay is not ready; empty when it is."""

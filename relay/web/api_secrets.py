@@ -18,11 +18,15 @@ class ReencryptedView(BaseModel):
 
 
 class SecretApi:
-    """Handlers of what only the admin token may. ``reencrypt`` makes a new key file and uses it."""
+    """Handlers of what only the admin token may.
 
-    def __init__(self, token: AdminToken, reencrypt: Callable[[], Awaitable[int]]) -> None:
+    ``reencrypt`` makes a new key file and uses it; ``forget`` is told that links signed before are good no longer.
+    """
+
+    def __init__(self, token: AdminToken, reencrypt: Callable[[], Awaitable[int]], forget: Callable[[], None]) -> None:
         self._token = token
         self._reencrypt = reencrypt
+        self._forget = forget
 
     def routes(self) -> list[Route]:
         return [
@@ -51,4 +55,8 @@ class SecretApi:
         return answer(NewTokenView(token=token.reveal(), file=str(self._token.path)))
 
     async def rotate_key(self, request: web.Request) -> web.Response:
-        return answer(ReencryptedView(secrets=await self._reencrypt()))
+        try:
+            count = await self._reencrypt()
+        finally:
+            self._forget()
+        return answer(ReencryptedView(secrets=count))

@@ -121,7 +121,7 @@ class WebServer:
             *LivePlayback(live, self._access, playback.newest, vary_by_origin=bool(self._cors)).routes(),
             *player.routes(),
             *UserApi(self.users).routes(),
-            *SecretApi(token, reencrypt).routes(),
+            *SecretApi(token, reencrypt, self._access.forget).routes(),
             *self._audit.routes(),
             Route(
                 method="GET",
