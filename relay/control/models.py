@@ -188,7 +188,7 @@ class HealthView(BaseModel):
 
 
 class FindingView(BaseModel):
-    """Something in the stream that does not suit a destination, and what to do."""
+    """Something in the stream that does not suit a destination (empty: anybody), and what to do."""
 
     destination: str
     rule: str
