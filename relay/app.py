@@ -133,7 +133,8 @@ class App:
         if self.archive is not None:
             self.archive.expire = self._expire
         self.certificates = Watch(
-            lambda: [door.certificate for door in (self.ingest, self.hls, self.web) if door.certificate is not None]
+            lambda: [door.certificate for door in (self.ingest, self.hls, self.web) if door.certificate is not None],
+            self.token.look,
         )
         self._started = False
 

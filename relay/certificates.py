@@ -104,10 +104,14 @@ class Certificate:
 
 
 class Watch:
-    """Looks at certificates every EVERY_S, and when asked to. ``found``: those there are once everything listens."""
+    """Looks at files every EVERY_S, and when asked to.
 
-    def __init__(self, found: Callable[[], Sequence[Certificate]]) -> None:
+    ``found``: the certificates there are once everything listens; ``others`` look at files of their own.
+    """
+
+    def __init__(self, found: Callable[[], Sequence[Certificate]], *others: Callable[[], None]) -> None:
         self._found = found
+        self._others = others
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -129,8 +133,8 @@ class Watch:
 
     async def _run(self) -> None:
         while True:
-            for certificate in self._found():
-                await asyncio.to_thread(certificate.look)
+            for look in (*(certificate.look for certificate in self._found()), *self._others):
+                await asyncio.to_thread(look)
             try:
                 async with asyncio.timeout(EVERY_S):
                     await self._asked.wait()

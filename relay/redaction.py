@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from relay.secret import STARS, Secret
 
 SHORTEST = 8  # of what is looked for anywhere: shorter words stand in other words, too
+LONG = 16  # of a word in a URL's path that is taken for a secret
 FORMER = 1000  # secrets no longer in use that are covered up still
 LONGEST = 64 * 1024  # of a text; what is beyond is left out, unread
 _CUT = " (the rest is left out)"
@@ -60,18 +61,20 @@ class Redaction:
         """``text`` with stars for all that is secret in it; cut after LONGEST characters."""
         if len(text) > LONGEST:
             text = text[:LONGEST] + _CUT
+        text = self._without_known(text)
         for sign, pattern, instead in _PATTERNS:
             if sign in text:
                 text = pattern.sub(instead, text)
+        return text
+
+    def _without_known(self, text: str) -> str:
         by_start = self._by_start
-        if not by_start:
-            return text
         starts = {text[index : index + SHORTEST] for index in range(len(text) - SHORTEST + 1)}
         if by_start.keys().isdisjoint(starts):  # looks at these few, not at all that is known
             return text
         with self._lock:
-            known = {form for start in starts & by_start.keys() for form in by_start[start]}
-        for form in sorted(known, key=len, reverse=True):
+            found = {form for start in starts & by_start.keys() for form in by_start[start]}
+        for form in sorted(found, key=len, reverse=True):
             text = text.replace(form, STARS)
         return text
 
@@ -131,6 +134,11 @@ def _of_url(text: str) -> Iterator[str]:
         yield unquote(password)
         pair = f"{unquote(name)}:{unquote(password)}".encode("utf-8", "surrogatepass")
         yield base64.b64encode(pair).decode("ascii").rstrip("=")
+    for part in parts.path.split("/"):
+        # A name of a file is none; a long word by itself is what webhooks and RTMP servers know their friends by.
+        if len(part) >= LONG and ("." not in part or len(part) >= 2 * LONG):
+            yield part
+            yield unquote(part)
     if parts.query:
         yield parts.query
         for word in parts.query.split("&"):
