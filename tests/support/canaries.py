@@ -55,10 +55,14 @@ class Descendants:
         self.environments: dict[int, bytes] = {}
 
     def look(self) -> None:
+        own = Path(f"/proc/{self._pid}/cmdline").read_bytes()
         for pid in self.pids():
             with contextlib.suppress(OSError):  # it ended meanwhile
-                self.command_lines[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()
-                self.environments[pid] = Path(f"/proc/{pid}/environ").read_bytes()
+                before = Path(f"/proc/{pid}/cmdline").read_bytes()
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+                # Until it has become another program, a child is its parent once more, whom everything may be known to.
+                if own not in (before, Path(f"/proc/{pid}/cmdline").read_bytes()):
+                    self.command_lines[pid], self.environments[pid] = before, environment
 
     def pids(self, program: str = "") -> list[int]:
         """Descendants there are, those that run ``program``."""
