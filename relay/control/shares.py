@@ -37,7 +37,7 @@ class ShareView(BaseModel):
 class NewShareView(ShareView):
     """A link just made. ``is_local``: the address opens on the relay's own machine only; ``hint`` says what to do."""
 
-    url: str
+    url: str = Field(repr=False)
     is_local: bool
     hint: str
 

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from relay.database.crypto import make_once
 from relay.errors import ConflictError
@@ -23,7 +23,7 @@ SHORTEST = 22  # characters of a token that is given: 128 bits of letters and di
 class NewTokenView(BaseModel):
     """The new admin token, shown this once, and the file it is in."""
 
-    token: str
+    token: str = Field(repr=False)
     file: str
 
 

@@ -42,7 +42,7 @@ class SecretApi:
             Route(
                 method="POST",
                 path=f"{BASE}/secret-key/rotate",
-                handler=self.rotate_key,
+                handler=self.rotate_secret_key,
                 audit="encryption key changed",
                 summary="Encrypt what is stored with a new key; signed links given out so far end",
                 answer=ReencryptedView,
@@ -54,7 +54,7 @@ class SecretApi:
         token = await self._token.rotate()
         return answer(NewTokenView(token=token.reveal(), file=str(self._token.path)))
 
-    async def rotate_key(self, request: web.Request) -> web.Response:
+    async def rotate_secret_key(self, request: web.Request) -> web.Response:
         try:
             count = await self._reencrypt()
         finally:

@@ -96,6 +96,22 @@ async def test_what_broke_half_way_is_written_as_that(
     assert (await newest(app))["about"] == {"channel": "demo", "outcome": "failed: the log says why"}
 
 
+async def test_what_retention_deletes_is_written_too(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted = []
+
+    async def delete(recording: str) -> None:
+        deleted.append(recording)
+
+    assert app.archive is not None
+    monkeypatch.setattr(app.archive, "delete", delete)
+    await app.archive.expire("2027-some-recording")
+    found = await newest(app)
+    assert deleted == ["2027-some-recording"]
+    assert (found["who"], found["action"], found["about"]) == (
+        "retention", "recording deleted", {"recording": "2027-some-recording"},
+    )  # fmt: skip
+
+
 async def test_sign_ins_and_those_refused(app: App, browser: Browser) -> None:
     await add_user(app, "anna", "operator")
     await sign_in(browser, "anna")
