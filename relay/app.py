@@ -11,13 +11,15 @@ import structlog
 import uvloop
 
 from relay.archive import Archive
+from relay.audit import AuditLog
+from relay.certificates import Watch
 from relay.config import Settings, split_address
 from relay.control import Control
 from relay.control.alerts import Alerts
 from relay.control.history import History
 from relay.control.models import NewChannel
+from relay.control.token import AdminToken
 from relay.database import Database
-from relay.database.crypto import make_once
 from relay.database.lock import owned
 from relay.egress.manager import EgressManager
 from relay.hooks.hooks import Hooks
@@ -32,8 +34,8 @@ from relay.ingest.source import Around
 from relay.logs import setup_logs
 from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
+from relay.metrics_safety import SafetyCollector
 from relay.outbound.dial import shared_tls
-from relay.secret import Secret, new_key
 from relay.web.events import EventLog
 from relay.web.hls.live import LiveChannels
 from relay.web.server import WebServer
@@ -54,8 +56,8 @@ class App:
         self.settings = settings
         loop = asyncio.get_running_loop()
         self.database = Database(settings)
-        token_file = settings.data_dir / "admin.token"
-        self.token = Secret(make_once(token_file, new_key(200).reveal().encode()).decode().strip())
+        self.token = AdminToken(settings.data_dir)
+        self.audit = AuditLog(settings.data_dir)
         load = Load(settings.limits.load)
         self.hub = Hub(settings.hold.limit_s, load)
         self.admission = Admission(settings.limits.auth_failures_per_minute)
@@ -122,15 +124,25 @@ class App:
             EventLog() if events is None else events,
             History(self.hub),
             token=self.token,
+            audit=self.audit,
+            reencrypt=self.database.reencrypt,
             sign=self.database.cipher.sign,
-            metrics=lambda: render(collector),
+            metrics=lambda: render(collector, SafetyCollector(self.certificates, self.audit)),
             problems=self.problems,
             share_base=self._share_base,
+        )
+        if self.archive is not None:
+            self.archive.expire = self._expire
+        self.certificates = Watch(
+            lambda: [door.certificate for door in (self.ingest, self.hls, self.web) if door.certificate is not None],
+            self.token.look,
         )
         self._started = False
 
     async def start(self) -> None:
         """Open everything. Raises ConfigError naming the setting that does not work."""
+        if self.database.cipher.is_changing:
+            await self.database.finish_reencrypting()
         await self.control.start()
         if self.archive is not None:
             await self.archive.start()
@@ -145,6 +157,7 @@ class App:
         self.pulls.start()
         self.lag.start()
         self.alerts.start()
+        self.certificates.start()
         self._started = True
         # What is made by now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -164,11 +177,18 @@ class App:
         if self.archive is not None:
             await self.archive.close(self.settings.limits.shutdown_s / 2)
         self.alerts.stop()
+        await self.certificates.close()
         await self.hooks.close()
         await self.web.close()
         self.lag.stop()
         await asyncio.to_thread(self.database.close)
         log.info("stopped")
+
+    async def _expire(self, recording: str) -> None:
+        """Delete a recording that has had its time."""
+        assert self.archive is not None
+        await self.archive.delete(recording)
+        await self.audit.note("retention", "recording deleted", recording=recording)
 
     def problems(self) -> list[str]:
         """Why the relay is not ready; empty when it is."""
@@ -256,6 +276,7 @@ async def serve(settings: Settings, say: Callable[[str], None], events: EventLog
         loop.add_signal_handler(number, stop.set)
     with owned(settings.data_dir):
         app = App(settings, events)
+        loop.add_signal_handler(signal.SIGHUP, app.certificates.look)
         try:
             await app.start()
             say(app.banner(show_keys=show_keys))

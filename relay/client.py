@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
+from relay import __version__
 from relay.config import Settings, split_address
 from relay.errors import InvalidError, RelayError
 
 TIMEOUT_S = 30
 DOWNLOAD_TIMEOUT_S = 120  # the relay may have to wait for its store
 BLOCK = 256 * 1024
+AGENT = f"relay-cli/{__version__}"  # the audit log tells it from other programs
 
 
 class Client:
@@ -87,7 +89,7 @@ class Client:
             f"{address}?{asked}" if asked else address,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json", "User-Agent": AGENT},
         )
 
     @contextlib.contextmanager

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import imageio_ffmpeg
-
 from relay.archive.store import check, make_store
 from relay.client import Client
 from relay.config import Settings, split_address
+from relay.egress.ffmpeg import program
 from relay.errors import RelayError
 
 LEAST_FREE_BYTES = 1024**3
@@ -77,8 +76,8 @@ def _disk(settings: Settings) -> Finding:
 
 def _ffmpeg() -> Finding:
     def version() -> str:
-        path = imageio_ffmpeg.get_ffmpeg_exe()
-        answer = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=20, check=True)
+        path = program()
+        answer = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=20, check=True, env={})
         return answer.stdout.splitlines()[0]
 
     return _try("ffmpeg", version)

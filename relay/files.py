@@ -29,5 +29,9 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # it may hold a secret
+        raise
     sync_directory(path.parent)

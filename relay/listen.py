@@ -3,24 +3,9 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 
 from relay.config import split_address
 from relay.errors import ConfigError
-
-
-def server_tls(certificate: Path, key: Path | None, section: str) -> ssl.SSLContext:
-    """A server context, TLS 1.2 or later. Raises ConfigError naming the file and the settings ``section`` it is in."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"cannot use the certificate {certificate} with the key {key or certificate}: {error}; "
-            f"{section}.tls_certificate wants a PEM chain, {section}.tls_key its PEM private key"
-        ) from error
-    return context
 
 
 async def listen(

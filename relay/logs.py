@@ -1,11 +1,20 @@
-"""Logging: structlog to stderr, JSON unless a terminal reads it; the standard library's loggers come along."""
+"""Logging: structlog to stderr, JSON unless a terminal reads it; whatever else would be written comes along, no secret.
+
+Every line, its traceback included, goes through ``redaction.known`` last, when it is all text.
+"""
 
 import logging
 import sys
+import threading
+from types import TracebackType
+from typing import Any
 
 import structlog
 
 from relay.config import LogSettings
+from relay.redaction import known
+
+log = structlog.get_logger("relay")
 
 
 def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> None:
@@ -26,6 +35,7 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
+    renderer.append(_censored)
     structlog.configure(
         processors=[*shared, *listeners, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -42,3 +52,29 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING))
+    logging.captureWarnings(True)
+    # What nobody catches is written by the interpreter itself, as it is: these are told instead.
+    sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _uncaught_in_thread
+
+
+def _censored(_: structlog.types.WrappedLogger, __: str, line: Any) -> str:
+    """The last processor: the whole line, without what is secret in it."""
+    return known.censor(str(line))
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    log.critical("the relay failed", exc_info=(kind, error, trace))
+
+
+def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None:
+        log.critical("a thread failed", exc_info=(told.exc_type, told.exc_value, told.exc_traceback))
+
+
+def _unraisable(told: Any) -> None:
+    if told.exc_value is not None:
+        log.error("an error that could not be raised", exc_info=(told.exc_type, told.exc_value, told.exc_traceback))

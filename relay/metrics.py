@@ -390,9 +390,10 @@ def add_counts(family: CounterMetricFamily, labels: list[str], counts: Mapping[s
         family.add_metric([*labels, value], count)
 
 
-def render(collector: Collector) -> tuple[bytes, str]:
+def render(*collectors: Collector) -> tuple[bytes, str]:
     """The exposition (Prometheus text format) and its content type."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
+    for collector in collectors:
+        registry.register(collector)
     ProcessCollector(registry=registry)  # processor time, memory and open files, as everybody names them
     return generate_latest(registry), CONTENT_TYPE_LATEST

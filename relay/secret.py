@@ -5,11 +5,13 @@ import hmac
 import secrets
 from collections.abc import Iterable
 
+STARS = "********"
+
 
 class Secret:
     """Wraps a key or token: ``str`` and ``repr`` show stars, ``reveal()`` the text, ``==`` takes constant time."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("__weakref__", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -22,10 +24,10 @@ class Secret:
         return hashlib.sha256(_bytes(self._text)).hexdigest()
 
     def __str__(self) -> str:
-        return "********"
+        return STARS
 
     def __repr__(self) -> str:
-        return "Secret(********)"
+        return f"Secret({STARS})"
 
     def __bool__(self) -> bool:
         return bool(self._text)
@@ -42,7 +44,7 @@ class Secret:
 def censored(text: str, secrets: Iterable[str]) -> str:
     """A stranger's words as people may see them, in one line: some repeat the keys they were shown."""
     for secret in sorted({*secrets} - {""}, key=len)[::-1]:
-        text = text.replace(secret, "********")
+        text = text.replace(secret, STARS)
     return "".join(character if character.isprintable() else " " for character in text)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.errors import DestinationError
+from relay.redaction import known
 
 
 class AttemptState(StrEnum):
@@ -86,7 +87,7 @@ class Supervisor:
             self.outcomes[error.outcome] += 1
         self.state = AttemptState.RETRYING
         self._live_since = None
-        self._last_error = str(error)
+        self._last_error = known.censor(str(error))
         return is_news
 
     async def run(self) -> None:
@@ -101,7 +102,7 @@ class Supervisor:
                 try:
                     await self._attempt()
                 except DestinationError as error:
-                    outcome, failure, words = error.outcome, error, str(error)
+                    outcome, failure, words = error.outcome, error, known.censor(str(error))
                 except Exception as error:  # noqa: BLE001 - a fault of ours is told to the owner, and tried again
                     # Only the type: the text of a stranger's exception may hold anything, keys too.
                     outcome, failure = "internal", error

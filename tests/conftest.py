@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.process import Processes
+from tests.support.relay import leaks
 
 for _name in [name for name in os.environ if name.startswith("RELAY_") and not name.startswith("RELAY_TEST_")]:
     del os.environ[_name]  # settings of whoever runs the tests: theirs may name a data directory in use
@@ -27,6 +28,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed:
         item.stash[_OUTCOME] = True
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leaks() -> Iterator[None]:
+    """When all tests are over, no secret of theirs is in the log of any relay they started, killed ones included."""
+    yield
+    found = leaks()
+    assert not found, f"{len(found)} secrets in logs:\n" + "\n".join(found)
 
 
 @pytest.fixture

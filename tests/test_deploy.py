@@ -288,11 +288,11 @@ async def test_a_backup_taken_while_it_runs_brings_everything_back(tmp_path: Pat
         (data / "slates").mkdir(exist_ok=True)
         wanted = NewDestination(name="yt", url="rtmp://h.example/app", key="platform-key", enabled=False)
         await app.control.add_destination("demo", wanted)
-        before, token = app.control.channel("demo"), app.token
+        before, token = app.control.channel("demo"), app.token.reveal()
         subprocess.run(["bash", "-euc", script], check=True)
     assert sqlite3.connect(backup / "relay.db").execute("PRAGMA integrity_check").fetchone() == ("ok",)
     async with running_app(backup) as app:
         after = app.control.channel("demo")
-        assert (after.stream_key, after.read_key, app.token) == (before.stream_key, before.read_key, token)
+        assert (after.stream_key, after.read_key, app.token.reveal()) == (before.stream_key, before.read_key, token)
         (row,) = (await app.database.channels.all())[0].destinations
         assert row.key.reveal() == "platform-key"

@@ -1,12 +1,11 @@
-"""Listening: a port that is taken and a certificate that is no use are told by the setting they come from."""
+"""Listening: a port that is taken is told by the setting it comes from."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from relay.errors import ConfigError
-from relay.listen import Quiet, listen, server_tls
+from relay.listen import Quiet, listen
 
 
 async def test_a_listener_gives_its_port_and_a_taken_one_names_its_setting() -> None:
@@ -16,11 +15,6 @@ async def test_a_listener_gives_its_port_and_a_taken_one_names_its_setting() -> 
         assert server.sockets[0].getsockname()[1] == port > 0
         with pytest.raises(ConfigError, match=r"cannot listen for tests .*RELAY_RTMP__TLS_LISTEN .*rtmp\.tls_listen"):
             await listen(asyncio.Protocol, f"127.0.0.1:{port}", None, **words)  # type: ignore[arg-type]
-
-
-def test_a_certificate_that_is_no_use_names_its_section(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"rtmp\.tls_certificate"):
-        server_tls(tmp_path / "none.pem", None, "rtmp")
 
 
 def test_a_quiet_logger_takes_anything() -> None:

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import logging, structlog
 from relay.config import LogSettings
@@ -46,3 +48,59 @@ def test_levels_and_readable_form() -> None:
     shown = run("info", "console")
     assert not shown.startswith("{")
     assert "ZeroDivisionError" in shown
+
+
+LEAKS = """
+import asyncio, gc, logging, sys, threading, warnings, structlog
+from relay.config import LogSettings
+from relay.logs import setup_logs
+from relay.redaction import known
+from relay.secret import Secret
+setup_logs(LogSettings(level="debug", format={format!r}))
+log = structlog.get_logger("test")
+kept = known.know(Secret("the-very-secret-key"))
+key = kept.reveal()
+url = "rtmp://u:pass-word@h/live?signature=0123456789"
+log.info("dialled " + key, url=url, many=[key, {{"k": key}}], other=("x", key), error=ValueError(key))
+class Leaking:
+    def __del__(self):
+        raise ValueError(key)
+def fail():
+    raise ValueError("cannot dial " + url + " with " + key)
+try:
+    fail()
+except ValueError:
+    log.exception("broken")
+    logging.getLogger("some.library").exception("in a library, %s", key)
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+leaking = Leaking()
+del leaking
+gc.collect()
+warnings.warn("deprecated " + key)
+async def main():
+    task = asyncio.create_task(asyncio.to_thread(fail))
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+asyncio.run(main())
+fail()
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_secret_is_in_any_line_whoever_wrote_it(form: str) -> None:
+    """Not in words, values, tracebacks, a library's, a thread's, nor in what ends the process."""
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", LEAKS.format(format=form)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    for secret in ("the-very-secret-key", "pass-word", "0123456789"):
+        assert secret not in done.stdout + done.stderr, done.stderr
+    told = ("broken", "in a library", "a thread failed", "could not be raised", "deprecated", "never retrieved")
+    for words in (*told, "the relay failed"):
+        assert words in done.stderr, words
+    assert done.stderr.count("ValueError: cannot dial") >= 5
+    if form == "json":
+        assert all(json.loads(line) for line in done.stderr.splitlines()), "nothing but lines"

@@ -1,14 +1,18 @@
 """The scripts as a newcomer meets them: usage messages, quick with nothing to do, safe to interrupt."""
 
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("install", "start", "check", "test", "lock", "deployment")
+SCRIPTS = ("install", "start", "check", "test", "lock", "deployment", "sbom", "audit-dependencies")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -93,3 +97,57 @@ def test_an_interrupted_run_is_done_again(tree: Path) -> None:
     assert "environment: .venv" in again.stdout
     assert again.returncode != 0
     assert (tree / ".venv/.installing").exists()
+
+
+def loaded(name: str) -> ModuleType:
+    """A module of scripts/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_bill_of_materials_has_all_that_is_vendored() -> None:
+    sbom = loaded("sbom")
+    made = sbom.vendored()
+    assert (made["name"], made["purl"]) == ("hls.js", f"pkg:npm/hls.js@{made['version']}")
+    assert made["licenses"] == [{"license": {"id": "Apache-2.0"}}]
+    listed = {Path(made["properties"][0]["value"]).name}
+    there = {path.name for path in sbom.VENDOR.iterdir() if not path.name.endswith(".LICENSE")}
+    assert there == listed, "a file nobody accounts for"
+
+
+def test_every_package_tells_its_licence() -> None:
+    sbom = loaded("sbom")
+    silent = {item.name for item in distributions() if not sbom.licences(item)}
+    locked = loaded("audit_dependencies").locked(str(ROOT / "requirements.lock"))
+    assert {name.lower() for name in silent} & locked == set()
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ([{"name": "one", "version": "1", "vulns": []}, {"name": "two-b", "version": "2", "vulns": []}], 0),
+        ([{"name": "one", "version": "1", "vulns": []}, {"name": "two-b", "skip_reason": "not found on PyPI"}], 2),
+        ([{"name": "one", "version": "1", "vulns": []}], 2),
+        ([{"name": "one", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}], 1),
+        (None, 2),
+    ],
+    ids=["good", "one was passed over", "one is not spoken of", "vulnerable", "no answer"],
+)
+def test_an_audit_says_what_it_could_not_check(
+    said: list[dict[str, object]] | None, code: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """pip-audit itself ends with 0 where its service does not know a package."""
+    lock = tmp_path / "x.lock"
+    lock.write_text("one==1 \\\n    --hash=sha256:00\ntwo-b[extra]==2 ; python_version > '3'\n    # via one\n")
+    tool = tmp_path / "pip-audit"
+    answer = "" if said is None else json.dumps({"dependencies": said, "fixes": []})
+    tool.write_text(f"#!/bin/sh\necho trouble >&2\ncat <<'END'\n{answer}\nEND\n")
+    tool.chmod(0o755)
+    assert loaded("audit_dependencies").main(str(tool), [str(lock)]) == code
+    told = capfd.readouterr()
+    assert ("NOT CHECKED" in told.err) == (code == 2 or (said is not None and len(said) < 2))
+    assert ("CVE-1" in told.out) == (code == 1)

@@ -75,6 +75,7 @@ class Archive:
         self._recorders: dict[str, Recorder] = {}  # by channel, while live
         self._unrecorded: dict[str, Stream] = {}  # live, and not recorded for want of space
         self._policies: dict[str, Policy] = {}
+        self.expire = self.delete  # what deletes a recording that has had its time
         self._limits_changed = asyncio.Event()
         self.disk = DiskWatch(
             self._spool.root,
@@ -373,7 +374,7 @@ class Archive:
         """Every ten minutes; sooner where limits changed, or something was busy."""
         self._limits_changed.clear()
         was_busy = [
-            await delete_due(channel, policy, self._catalog, self.delete)
+            await delete_due(channel, policy, self._catalog, self.expire)
             for channel, policy in list(self._policies.items())
         ]
         with contextlib.suppress(TimeoutError):

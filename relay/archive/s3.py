@@ -19,6 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from relay.archive.objects import ORPHANED_AFTER_S, StoredObject, check
 from relay.config import Settings
 from relay.errors import ConfigError, StoreError
+from relay.redaction import known
+from relay.secret import Secret
 
 log = structlog.get_logger("relay.archive")
 
@@ -66,6 +68,7 @@ class S3Store:
         self._client: Any = None
         self._lock = threading.RLock()
         self._settled = False
+        self._secrets: list[Secret] = []  # known for as long as they are in use
         self._offset = timedelta()  # the store's clock, less ours
         self._renewed_at = -RENEW_EVERY_S
         self.checksums: Checksums = "when_supported"
@@ -252,6 +255,8 @@ class S3Store:
         client.meta.events.register("before-sign.s3", self._tell_time)
         found = session.get_credentials()
         self._credentials = None if found is None else tuple(found.get_frozen_credentials())
+        _, *secrets = self._credentials or ("",)  # the first is the name of the key
+        self._secrets = [known.know(Secret(text)) for text in secrets if text]
         before, self._client = self._client, client
         if before is not None:
             before.close()  # requests under way end first

@@ -219,6 +219,6 @@ def _show_link(channel: dict[str, Any]) -> None:
         rows.append(("hold", f"{channel['held_s']:.0f} s in all, {channel['takeovers']} takeover{many}"))
     if channel["is_contested"]:
         rows.append(("contest", "two encoders keep taking this key from each other: stop one of them"))
-    rows += [("lint", f"{item['destination']}: {item['words']}") for item in channel["lint"]]
+    rows += [("lint", f"{item['destination'] or 'publisher'}: {item['words']}") for item in channel["lint"]]
     for label, words in rows:
         out.print(f"{label:>12}  {plain(words)}", highlight=False, soft_wrap=True)

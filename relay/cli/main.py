@@ -13,12 +13,14 @@ from relay.cli.channels import channel_app
 from relay.cli.destinations import destination_app
 from relay.cli.evidence import catalog_app, evidence_key, verify_command
 from relay.cli.recordings import recording_app
+from relay.cli.secrets import audit_command, secret_app, token_app
 from relay.cli.shared import Chosen, ConfigFile, Json, add, out, plain
 from relay.cli.shares import channel_share, channel_shares, channel_unshare
 from relay.cli.users import user_app
 from relay.cli.webhooks import webhook_app
 from relay.config import load_settings
 from relay.errors import InvalidError, RelayError
+from relay.redaction import known
 
 app = typer.Typer(
     help="Field Relay: one stream in, many platforms out, an archive that loses nothing.",
@@ -34,6 +36,9 @@ app.add_typer(webhook_app, name="webhook")
 app.add_typer(recording_app, name="recording")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(user_app, name="user")
+app.add_typer(token_app, name="token")
+app.add_typer(secret_app, name="secret")
+app.command("audit")(audit_command)
 app.command("verify")(verify_command)
 app.command("evidence-key")(evidence_key)
 
@@ -100,5 +105,5 @@ def main() -> None:
     try:
         app()
     except RelayError as error:
-        print(f"relay: {plain(str(error))}", file=sys.stderr)
+        print(f"relay: {plain(known.censor(str(error)))}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -18,6 +18,7 @@ from relay.archive.rebuild import Outcome, rebuild
 from relay.archive.signing import KEY_FILE, PublicKey, own_public_key, read_public_key
 from relay.archive.store import Store, make_store
 from relay.archive.verify import Verdict, verify
+from relay.audit import AuditLog
 from relay.cli.shared import out, plain
 from relay.config import Settings
 from relay.database import Database
@@ -192,6 +193,8 @@ def rebuild_catalog(settings: Settings, key: Path | None, *, unsigned: bool, rep
     with owned(settings.data_dir):
         expected = own_public_key(settings.data_dir) if key is None else read_public_key(key)
         asyncio.run(_rebuild(settings, store, expected, unsigned, replace, told))
+        done = [outcome.recording for outcome in outcomes if outcome.what in ("rebuilt", "replaced")]
+        AuditLog(settings.data_dir).say("command line", "catalog rebuilt", count=len(done), recordings=done)
     if as_json:
         print(json.dumps({"recordings": [dataclasses.asdict(outcome) for outcome in outcomes]}, indent=2))
         return

@@ -10,6 +10,7 @@ from relay.archive import Archive
 from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models
+from relay.control.clear import in_the_clear
 from relay.control.destinations import changed, config_of, prepared
 from relay.control.panel import Panels
 from relay.control.recordings import Recordings
@@ -374,7 +375,10 @@ class Control:
             source=source_view(row, self._pulls.status(row.name)),
             publisher=None if info is None else publisher_view(info),
             health=models.HealthView(**asdict(health), words=health.words()),
-            lint=[models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)],
+            lint=[
+                *in_the_clear(info, self._settings),
+                *(models.FindingView(**item._asdict()) for item in self._egress.findings(row.name)),
+            ],
             held_s=0.0 if stream is None else stream.stats.total_held_s(),
             takeovers=0 if stream is None else stream.stats.takeovers,
             is_contested=self._hub.is_contested(row.name),

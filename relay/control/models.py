@@ -61,28 +61,30 @@ Method = Literal["PUT", "POST"]
 class NewDestination(Sent):
     name: Name
     platform: PlatformName = "custom"
-    url: Url = ""  # empty: the platform's own
-    key: PlatformKey = ""
+    url: Url = Field(default="", repr=False)  # empty: the platform's own
+    key: PlatformKey = Field(default="", repr=False)
     enabled: bool = True
     hold: HoldOptions = Field(default_factory=HoldOptions)
     fit: FitOptions | None = None
     ensure_audio: EnsureAudio = "auto"
     on_change: OnChange = "auto"
     method: Method = "PUT"  # how HLS is uploaded
-    backup: bool | BackupUrl = False  # HLS only: the same to a second place, the platform's own or this URL
+    backup: bool | BackupUrl = Field(
+        default=False, repr=False
+    )  # HLS only: the same to a second place, the platform's own or this URL
 
 
 class DestinationChange(Sent):
     platform: PlatformName | None = None
-    url: Url | None = None
-    key: PlatformKey | None = None
+    url: Url | None = Field(default=None, repr=False)
+    key: PlatformKey | None = Field(default=None, repr=False)
     enabled: bool | None = None
     hold: HoldOptions | None = None
     fit: FitOptions | None = None  # null: none any more
     ensure_audio: EnsureAudio | None = None
     on_change: OnChange | None = None
     method: Method | None = None
-    backup: bool | BackupUrl | None = None
+    backup: bool | BackupUrl | None = Field(default=None, repr=False)
 
 
 class ArchiveOptions(Sent):
@@ -99,8 +101,8 @@ class SourceOptions(Sent):
     ``headers`` go to the URL's own host only. ``max_kbps``: of the variant that is chosen; 0: the best.
     """
 
-    url: SourceUrl
-    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, max_length=20)
+    url: SourceUrl = Field(repr=False)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, max_length=20, repr=False)
     max_kbps: int = Field(default=0, ge=0, le=1_000_000)
 
     @model_validator(mode="after")
@@ -118,7 +120,7 @@ Viewers = Literal["off", "signed", "public"]
 
 class NewChannel(Sent):
     name: Name
-    stream_key: Key | None = None  # made when left out
+    stream_key: Key | None = Field(default=None, repr=False)  # made when left out
     source: SourceOptions | None = None
     expected: bool = False  # to be live: monitoring warns while it is not
     viewers: Viewers = "signed"
@@ -127,7 +129,7 @@ class NewChannel(Sent):
 
 
 class ChannelChange(Sent):
-    stream_key: Key | None = None
+    stream_key: Key | None = Field(default=None, repr=False)
     source: SourceOptions | None = None  # null: none any more
     expected: bool | None = None
     viewers: Viewers | None = None
@@ -188,7 +190,7 @@ class HealthView(BaseModel):
 
 
 class FindingView(BaseModel):
-    """Something in the stream that does not suit a destination, and what to do."""
+    """Something in the stream that does not suit a destination (empty: anybody), and what to do."""
 
     destination: str
     rule: str
@@ -239,10 +241,10 @@ class ChannelView(BaseModel):
     name: str
     state: Literal["offline", "live", "holding"]
     expected: bool
-    stream_key: str
-    read_key: str
+    stream_key: str = Field(repr=False)
+    read_key: str = Field(repr=False)
     publish_url: str
-    hls_publish_url: str
+    hls_publish_url: str = Field(repr=False)
     play_url: str
     playback_url: str
     source: SourceView | None

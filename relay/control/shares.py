@@ -11,6 +11,7 @@ from relay.archive.ranges import iso
 from relay.control.models import Sent
 from relay.database import ShareRow, SharesRepo
 from relay.errors import ConflictError, NotFoundError
+from relay.redaction import known
 from relay.secret import Secret, new_key
 
 log = structlog.get_logger("relay.control")
@@ -36,7 +37,7 @@ class ShareView(BaseModel):
 class NewShareView(ShareView):
     """A link just made. ``is_local``: the address opens on the relay's own machine only; ``hint`` says what to do."""
 
-    url: str
+    url: str = Field(repr=False)
     is_local: bool
     hint: str
 
@@ -67,7 +68,7 @@ class Shares:
         await self._forget_expired()
         if len(self.list(channel)) >= MOST:
             raise ConflictError(f"channel {channel} has {MOST} links; take some back (relay channel unshare ID)")
-        token, now = new_key(TOKEN_BITS), self._clock()
+        token, now = known.know(new_key(TOKEN_BITS)), self._clock()
         row = ShareRow(
             id=new_key(40).reveal(),
             channel=channel,

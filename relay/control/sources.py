@@ -3,6 +3,7 @@
 from relay.control import models
 from relay.database import ChannelRow
 from relay.ingest.source import SourceConfig, SourceStatus
+from relay.redaction import known
 from relay.secret import Secret
 
 
@@ -16,8 +17,8 @@ def source_of(row: ChannelRow) -> SourceConfig | None:
     options = _options(row)
     if options is None:
         return None
-    headers = tuple((name, Secret(value)) for name, value in options.headers.items())
-    return SourceConfig(Secret(options.url), headers, options.max_kbps)
+    headers = tuple((name, known.know(Secret(value))) for name, value in options.headers.items())
+    return SourceConfig(known.know(Secret(options.url)), headers, options.max_kbps)
 
 
 def source_view(row: ChannelRow, status: SourceStatus | None) -> models.SourceView | None:

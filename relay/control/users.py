@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import structlog
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from relay.control.fields import NAME, Name
 from relay.control.models import Sent
@@ -46,12 +46,12 @@ class Role(IntEnum):
 class NewUser(Sent):
     name: Name
     role: RoleName
-    password: Password
+    password: Password = Field(repr=False)
 
 
 class UserChange(Sent):
     role: RoleName | None = None
-    password: Password | None = None
+    password: Password | None = Field(default=None, repr=False)
 
 
 class UserView(BaseModel):

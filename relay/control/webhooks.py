@@ -30,10 +30,10 @@ def _event(value: str) -> str:
 class NewWebhook(Sent):
     """``channel``: only what happens there; none: everything. ``secret``: made when left out."""
 
-    url: str = Field(max_length=2048)
+    url: str = Field(max_length=2048, repr=False)
     channel: Name | None = None
     events: list[Annotated[str, AfterValidator(_event)]] = Field(default_factory=list, max_length=len(EVENTS))
-    secret: Key | None = None
+    secret: Key | None = Field(default=None, repr=False)
 
 
 class WebhookView(BaseModel):
@@ -54,7 +54,7 @@ class WebhookView(BaseModel):
 class NewWebhookView(WebhookView):
     """With the secret its events are signed with, shown this once."""
 
-    secret: str
+    secret: str = Field(repr=False)
 
 
 class WebhookList(BaseModel):

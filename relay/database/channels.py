@@ -1,5 +1,6 @@
 """ChannelsRepo: configured channels, their keys and their destinations."""
 
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ import sqlalchemy as sa
 from relay.database.crypto import Cipher
 from relay.database.schema import channels, destinations
 from relay.errors import ConflictError, NotFoundError
+from relay.redaction import known
 from relay.secret import Secret
 
 Result = TypeVar("Result")
 SOURCE = "source"
+BACKUP = "backup"  # option of a destination: a second address, or whether the platform's own is used
+SEALED = "sealed"  # option of a destination with its whole addresses, where they hold more than a key
 
 
 class Run(Protocol):
@@ -33,6 +37,11 @@ class DestinationRow:
     kind: str = "rtmp"
     enabled: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = field(init=False, compare=False, repr=False)  # to be known while the row is
+
+    def __post_init__(self) -> None:
+        told = [address for address in (self.url, _second(self.options)) if "?" in address]
+        object.__setattr__(self, "secrets", tuple(known.know(Secret(address)) for address in told))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,12 @@ class ChannelRow:
     source: Secret = field(default_factory=lambda: Secret(""))
 
 
+def _second(options: dict[str, Any]) -> str:
+    """A destination's second address; empty: none of its own."""
+    backup = options.get(BACKUP)
+    return backup if isinstance(backup, str) else ""
+
+
 class ChannelsRepo:
     """Every operation is one transaction in the database's writer thread."""
 
@@ -61,19 +76,23 @@ class ChannelsRepo:
 
     def _all(self, connection: sa.Connection) -> list[ChannelRow]:
         grouped: dict[str, list[DestinationRow]] = {}
+        plain: set[str] = set()
         ordered = sa.select(destinations).order_by(destinations.c.channel, destinations.c.position)
         for row in connection.execute(ordered).mappings():
             grouped.setdefault(row["channel"], []).append(
                 DestinationRow(
                     name=row["name"],
-                    url=row["url"],
                     key=self._cipher.decrypt(row["key"]),
                     platform=row["platform"],
                     kind=row["kind"],
                     enabled=row["enabled"],
-                    options=row["options"],
+                    **self._unsealed(row),
                 )
             )
+            if "?" in row["url"] + _second(row["options"]) and SEALED not in row["options"]:
+                plain.add(row["channel"])
+        for name in plain:  # of a former version, which kept them as they are
+            self._replace(connection, name, grouped[name])
         return [
             ChannelRow(
                 name=row["name"],
@@ -149,15 +168,35 @@ class ChannelsRepo:
                 "position": position,
                 "kind": row.kind,
                 "platform": row.platform,
-                "url": row.url,
                 "key": self._cipher.encrypt(row.key),
                 "enabled": row.enabled,
-                "options": row.options,
+                **self._sealed(row),
             }
             for position, row in enumerate(rows)
         ]
         if values:
             connection.execute(sa.insert(destinations), values)
+
+    def _sealed(self, row: DestinationRow) -> dict[str, Any]:
+        """URL and options as stored: what a query of either address says, encrypted, as it may be a token."""
+        told = _second(row.options)
+        if "?" not in row.url + told:
+            return {"url": row.url, "options": row.options}
+        whole = self._cipher.encrypt(Secret(json.dumps({"url": row.url, BACKUP: told}))).decode("ascii")
+        options = {**row.options, SEALED: whole}
+        if told:
+            options[BACKUP] = told.partition("?")[0]
+        return {"url": row.url.partition("?")[0], "options": options}
+
+    def _unsealed(self, row: sa.RowMapping) -> dict[str, Any]:
+        options = dict(row["options"])
+        whole = options.pop(SEALED, None)
+        if whole is None:
+            return {"url": row["url"], "options": options}
+        told = json.loads(self._cipher.decrypt(whole.encode("ascii")).reveal())
+        if told[BACKUP]:
+            options[BACKUP] = told[BACKUP]
+        return {"url": told["url"], "options": options}
 
     def _options(self, row: ChannelRow) -> dict[str, Any]:
         """The options as stored: with the source, encrypted, as its URL and headers may hold credentials."""

@@ -6,10 +6,11 @@ import os
 import secrets
 from pathlib import Path
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from relay.errors import ConfigError
-from relay.files import make_directory, sync_directory
+from relay.files import make_directory, sync_directory, write_file
+from relay.redaction import known
 from relay.secret import Secret
 
 
@@ -37,24 +38,33 @@ def make_once(path: Path, content: bytes) -> bytes:
 
 
 class Cipher:
-    """Encrypts and signs with the key file ``path``. Raises ConfigError when the file is not a key."""
+    """Encrypts and signs with the key file ``path``. Raises ConfigError when the file is not a key.
+
+    The file has one key a line: the first is used, the others are former ones that are still understood. There is one,
+    but while it is being changed.
+    """
 
     def __init__(self, path: Path) -> None:
-        key = make_once(path, Fernet.generate_key()).strip()
-        try:
-            self._fernet = Fernet(key)
-        except ValueError as error:
-            raise ConfigError(f"{path} is not a key; restore it from a backup, or keys cannot be read again") from error
         self._path = path
-        self._signing = hashlib.sha256(b"links" + key).digest()
+        self._use(make_once(path, Fernet.generate_key()).split())
+
+    def _use(self, keys: list[bytes]) -> None:
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError as error:
+            raise ConfigError(
+                f"{self._path} is not a key; restore it from a backup, or keys cannot be read again"
+            ) from error
+        self._keys = keys
+        self._signing = hashlib.sha256(b"links" + keys[0]).digest()
 
     def encrypt(self, secret: Secret) -> bytes:
-        return self._fernet.encrypt(secret.reveal().encode())
+        return self._fernet.encrypt(known.know(secret).reveal().encode())
 
     def decrypt(self, token: bytes) -> Secret:
         """Raises ConfigError when the token was made with another key file."""
         try:
-            return Secret(self._fernet.decrypt(token).decode())
+            return known.know(Secret(self._fernet.decrypt(token).decode()))
         except InvalidToken as error:
             raise ConfigError(
                 f"a stored key cannot be read with {self._path}; restore the secret.key that belongs to this database"
@@ -63,3 +73,20 @@ class Cipher:
     def sign(self, text: str) -> str:
         """A signature of ``text`` in hex, for links only this relay can make."""
         return hmac.new(self._signing, text.encode(), hashlib.sha256).hexdigest()
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a change of key was begun and not finished."""
+        return len(self._keys) > 1
+
+    def begin(self) -> None:
+        """A new key from now on; all former ones are understood still. Raises OSError. Blocks."""
+        keys = [Fernet.generate_key(), *self._keys]
+        write_file(self._path, b"\n".join(keys), mode=0o600)
+        self._use(keys)
+
+    def finish(self) -> None:
+        """All is encrypted with the first key: forget the others. Raises OSError. Blocks."""
+        keys = self._keys[:1]
+        write_file(self._path, keys[0], mode=0o600)
+        self._use(keys)

@@ -15,11 +15,14 @@ from relay.config import Settings
 from relay.database.channels import ChannelsRepo
 from relay.database.crypto import Cipher
 from relay.database.recordings import RecordingsRepo
+from relay.database.reencrypt import reencrypt
 from relay.database.schema import VERSION, metadata
 from relay.database.shares import SharesRepo
 from relay.database.webhooks import WebhooksRepo
 from relay.errors import ConfigError, RelayError
 from relay.files import make_directory
+from relay.redaction import known
+from relay.secret import Secret
 
 Result = TypeVar("Result")
 Work = Callable[[sa.Connection], Result]
@@ -45,6 +48,7 @@ class Database:
         self._queue: queue.SimpleQueue[tuple[Work[Any], Future[Any]] | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
+        self._url = known.know(Secret(url))  # of a server, it has the password
         self._engine = _open(url)
         self._thread = threading.Thread(target=self._work, name="database", daemon=True)
         self._thread.start()
@@ -61,6 +65,21 @@ class Database:
                 raise RelayError("the database is closed: the relay is shutting down")
             self._queue.put((work, future))
         return future
+
+    async def reencrypt(self) -> int:
+        """Another key file, and all that is stored encrypted with its key. How many secrets that were.
+
+        Whatever interrupts it, the key file understands what is stored, and the next start finishes. Raises OSError.
+        """
+        await asyncio.to_thread(self.cipher.begin)
+        return await self.finish_reencrypting()
+
+    async def finish_reencrypting(self) -> int:
+        """What ``reencrypt`` does from where it was interrupted."""
+        # Whatever was encrypted with the key before is in the queue already, before this.
+        count = await self.run(lambda connection: reencrypt(connection, self.cipher))
+        await asyncio.to_thread(self.cipher.finish)
+        return count
 
     def close(self) -> None:
         """Finish what is queued, then close. Blocks for that long."""
@@ -124,7 +143,7 @@ def _open(url: str) -> sa.Engine:
             "database is not a URL; write postgresql+psycopg://USER@HOST/NAME, or leave it out"
         ) from error
     try:
-        engine = sa.create_engine(url)
+        engine = sa.create_engine(url, hide_parameters=True)  # errors are logged; rows are nobody's business
         if engine.dialect.name == "sqlite":
             _configure_sqlite(engine)
         try:

@@ -1,11 +1,14 @@
 """ffmpeg's command line for a stream made to fit: FLV in on stdin, FLV out on stdout, nothing of a stranger's in it."""
 
+import os
+import shutil
 from dataclasses import dataclass
+from importlib import resources
 
 import ffmpeg
-import imageio_ffmpeg
 
 from relay.egress.base import FitConfig
+from relay.errors import DestinationError
 from relay.hub.batch import Tracks
 
 _KBPS_PER_LINE = 3.5  # what H.264 wants where nobody said how much: 720 lines, 2,500 kbit/s
@@ -89,5 +92,22 @@ def command(shape: Shape) -> list[str]:
         *streams, "pipe:1", format="flv", flvflags="no_duration_filesize", max_interleave_delta=500_000, **options
     )
     run = out.global_args("-hide_banner", "-nostdin", "-loglevel", "error", "-flush_packets", "1")
-    words: list[str] = run.compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
+    words: list[str] = run.compile(cmd=program())
     return words
+
+
+def program() -> str:
+    """The path of ffmpeg: IMAGEIO_FFMPEG_EXE, else the package's own, else the system's. Raises DestinationError.
+
+    The package's own way to it runs a child once, in our environment and on the loop's time.
+    """
+    named = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    if named:
+        return named
+    found = [
+        str(file) for file in resources.files("imageio_ffmpeg.binaries").iterdir() if file.name.startswith("ffmpeg")
+    ]
+    path = found[0] if found else shutil.which("ffmpeg")
+    if path is None:
+        raise DestinationError("there is no ffmpeg; install it, or name it by IMAGEIO_FFMPEG_EXE", "transcoder")
+    return path

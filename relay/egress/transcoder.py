@@ -77,6 +77,7 @@ class Transcoder:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
+                env={},  # it needs none, and there may be secrets in ours
             )
             self.pid = process.pid
             try:

@@ -11,6 +11,7 @@ import structlog
 
 from relay.errors import DestinationError
 from relay.hooks.event import Event
+from relay.redaction import known
 from relay.secret import Secret
 from relay.supervise import Backoff
 
@@ -114,7 +115,7 @@ class Sender:
             try:
                 await self._post(self.hook, event)
             except DestinationError as error:
-                words = str(error)
+                words = known.censor(str(error))
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the webhook
                 # Only the type: the text may hold the address, and that may be a secret.
                 words = f"an internal error ({type(error).__name__})"

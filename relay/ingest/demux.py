@@ -69,6 +69,8 @@ class _Worker:
         out, back = self.process.stdin, self.process.stdout
         assert out is not None
         assert back is not None
+        if out.is_closing():  # it was killed while it waited; uvloop raises RuntimeError for what is written there
+            raise _DiedError("it died")
         try:
             out.writelines((ASK.pack(len(init), len(data)), init, data))
             await out.drain()

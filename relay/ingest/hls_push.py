@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from relay.certificates import Certificate
 from relay.config import Settings
 from relay.errors import LimitError, MediaError, ProtocolError, RefusedError, RelayError, SpoolError
 from relay.hub import Hub
@@ -22,7 +23,6 @@ from relay.ingest.hls_server import Listener, UploadConnection
 from relay.ingest.inits import MOST_BYTES, Inits, is_init_name
 from relay.ingest.links import Links
 from relay.ingest.segment import UNNUMBERED, Backfill, Notes, Outcome, Segment, split_name
-from relay.listen import server_tls
 from relay.protocol import mp4
 
 ROOT = "/ingest/hls"
@@ -92,6 +92,7 @@ class HlsPush:
         self._stats = HlsStats()
         self._listener = Listener(settings.limits, self._handle, self._turned_away)
         self._channels: dict[str, _Channel] = {}
+        self.certificate: Certificate | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     @property
@@ -107,8 +108,9 @@ class HlsPush:
     async def start(self) -> None:
         """Listen. Raises ConfigError when the address is taken or a certificate cannot be read."""
         own = self._settings.ingest_http
-        tls = None if own.tls_certificate is None else server_tls(own.tls_certificate, own.tls_key, "ingest_http")
-        await self._listener.start(own.listen, tls)
+        if own.tls_certificate is not None:
+            self.certificate = Certificate("ingest_https", own.tls_certificate, own.tls_key, "ingest_http")
+        await self._listener.start(own.listen, None if self.certificate is None else self.certificate.context)
         self._sweep()
 
     async def close(self) -> None:

@@ -7,13 +7,14 @@ from collections import Counter
 
 import structlog
 
+from relay.certificates import Certificate
 from relay.config import Settings
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
 from relay.ingest.base import ConnectionBudget
 from relay.ingest.links import Links
 from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
-from relay.listen import listen, server_tls
+from relay.listen import listen
 from relay.protocol.rtmp.limits import RtmpLimits
 
 SWEEP_S = 0.5
@@ -69,6 +70,7 @@ class RtmpIngest:
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
         self._connections: set[RtmpConnection] = set()
         self.ports: list[int] = []  # in use, plain first: what was asked for, or what the system chose for port 0
+        self.certificate: Certificate | None = None
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
@@ -79,7 +81,8 @@ class RtmpIngest:
         rtmp = self.settings.rtmp
         await self._listen("listen", None)
         if rtmp.tls_certificate is not None:
-            await self._listen("tls_listen", server_tls(rtmp.tls_certificate, rtmp.tls_key, "rtmp"))
+            self.certificate = Certificate("rtmps", rtmp.tls_certificate, rtmp.tls_key, "rtmp")
+            await self._listen("tls_listen", self.certificate.context)
         self._sweep()
 
     async def _listen(self, key: str, tls: ssl.SSLContext | None) -> None:

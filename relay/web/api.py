@@ -9,7 +9,7 @@ from relay.control import Control, models
 from relay.control.fields import explain
 from relay.control.users import Role
 from relay.errors import InvalidError
-from relay.web.routes import CALLER, Route, receive
+from relay.web.routes import CALLER, Route, about, receive
 
 Model = TypeVar("Model", bound=BaseModel)
 BASE = "/api/v1"
@@ -20,9 +20,12 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
     if request.content_type != "application/json":
         raise InvalidError("send JSON, with Content-Type: application/json")
     try:
-        return model.model_validate_json(await receive(request))
+        read = model.model_validate_json(await receive(request))
     except ValidationError as error:
         raise InvalidError(explain(error)) from error
+    sent = [name for name in type(read).model_fields if name in read.model_fields_set]
+    about(request, named=getattr(read, "name", None), fields=[name for name in sent if name != "name"])
+    return read
 
 
 def answer(view: BaseModel, status: int = 200) -> web.Response:
@@ -66,6 +69,7 @@ class Api:
                 method="POST",
                 path=channels,
                 handler=self.create_channel,
+                audit="channel created",
                 summary="Create a channel",
                 status=201,
                 body=models.NewChannel,
@@ -83,15 +87,24 @@ class Api:
                 method="PATCH",
                 path=one,
                 handler=self.change_channel,
+                audit="channel changed",
                 summary="Change a channel",
                 body=models.ChannelChange,
                 answer=view,
             ),
-            Route(method="DELETE", path=one, handler=self.delete_channel, summary="Delete a channel", status=204),
+            Route(
+                method="DELETE",
+                path=one,
+                handler=self.delete_channel,
+                summary="Delete a channel",
+                status=204,
+                audit="channel deleted",
+            ),
             Route(
                 method="POST",
                 path=f"{one}/rotate-key",
                 handler=self.rotate_key,
+                audit="stream key changed",
                 summary="Give the channel a new stream key; the old one stops working at once",
                 answer=view,
             ),
@@ -107,6 +120,7 @@ class Api:
                 method="POST",
                 path=destinations,
                 handler=self.add_destination,
+                audit="destination added",
                 summary="Add a destination, also while live",
                 status=201,
                 body=models.NewDestination,
@@ -124,6 +138,7 @@ class Api:
                 method="PATCH",
                 path=destination,
                 handler=self.change_destination,
+                audit="destination changed",
                 summary="Change, enable or disable a destination, also while live",
                 body=models.DestinationChange,
                 answer=place,
@@ -132,6 +147,7 @@ class Api:
                 method="DELETE",
                 path=destination,
                 handler=self.remove_destination,
+                audit="destination removed",
                 summary="Remove a destination",
                 status=204,
             ),
@@ -139,6 +155,7 @@ class Api:
                 method="POST",
                 path=f"{BASE}/apply",
                 handler=self.apply,
+                audit="document applied",
                 summary="Make channels as a document says",
                 body=models.Document,
                 answer=models.Changes,
@@ -164,6 +181,7 @@ class Api:
                 method="DELETE",
                 path=f"{BASE}/recordings/{{id}}",
                 handler=self.delete_recording,
+                audit="recording deleted",
                 summary="Delete a recording from the relay and from the object store",
                 status=204,
             ),
@@ -227,7 +245,9 @@ class Api:
         return web.Response(status=204)
 
     async def apply(self, request: web.Request) -> web.Response:
-        return answer(await self._control.apply(await read_body(request, models.Document)))
+        done = await self._control.apply(await read_body(request, models.Document))
+        about(request, fields="", changes=done.changes)
+        return answer(done)
 
     async def list_recordings(self, request: web.Request) -> web.Response:
         return answer(

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from relay.control.users import NewUser, Role, User, UserChange, UserList, Users, UserView
 from relay.web.api import BASE, answer, read_body
-from relay.web.routes import Route
+from relay.web.routes import Route, about
 
 
 class UserApi:
@@ -22,15 +22,15 @@ class UserApi:
             ),
             Route(
                 method="POST", path=every, handler=self.add_user, summary="Add a user", status=201, body=NewUser,
-                answer=UserView, role=Role.ADMIN,
+                answer=UserView, role=Role.ADMIN, audit="user added",
             ),
             Route(
                 method="PATCH", path=one, handler=self.change_user, summary="Give a user another password or role",
-                body=UserChange, answer=UserView, role=Role.ADMIN,
+                body=UserChange, answer=UserView, role=Role.ADMIN, audit="user changed",
             ),
             Route(
                 method="DELETE", path=one, handler=self.remove_user, summary="Remove a user and end its sessions",
-                status=204, role=Role.ADMIN,
+                status=204, role=Role.ADMIN, audit="user removed",
             ),
         ]  # fmt: skip
 
@@ -38,11 +38,15 @@ class UserApi:
         return answer(UserList(users=[_view(user) for user in self._users.list()]))
 
     async def add_user(self, request: web.Request) -> web.Response:
-        return answer(_view(await self._users.add(await read_body(request, NewUser))), 201)
+        user = await self._users.add(await read_body(request, NewUser))
+        about(request, role=user.role)
+        return answer(_view(user), 201)
 
     async def change_user(self, request: web.Request) -> web.Response:
         change = await read_body(request, UserChange)
-        return answer(_view(await self._users.change(request.match_info["name"], change)))
+        user = await self._users.change(request.match_info["name"], change)
+        about(request, role=user.role)
+        return answer(_view(user))
 
     async def remove_user(self, request: web.Request) -> web.Response:
         await self._users.remove(request.match_info["name"])

@@ -9,6 +9,7 @@ from relay.control import Control, models
 from relay.control.history import History
 from relay.control.users import Role
 from relay.egress.platforms import PLATFORMS
+from relay.web.audit import LAST, WebAudit
 from relay.web.events import EventLog
 from relay.web.glance import destination_glance
 from relay.web.pages import page, see
@@ -27,12 +28,19 @@ class Console:
     """Pages for people who are signed in. What they change goes through the API, as everything does."""
 
     def __init__(
-        self, control: Control, archive: Archive | None, sessions: Sessions, events: EventLog, history: History
+        self,
+        control: Control,
+        archive: Archive | None,
+        sessions: Sessions,
+        events: EventLog,
+        history: History,
+        audit: WebAudit,
     ) -> None:
         self._control = control
         self._archive = archive
         self._sessions = sessions
         self._history = history
+        self._audit = audit
         self._checks = Checks(archive)
         self._pulse = Pulse(control, archive, history, events, sessions.visitor)
 
@@ -46,6 +54,7 @@ class Console:
         app.router.add_get("/recordings", self.recordings)
         app.router.add_get("/recordings/{id}", self.recording)
         app.router.add_get("/log", self.log)
+        app.router.add_get("/audit", self.audit)
 
     def start(self) -> None:
         self._history.start()
@@ -129,6 +138,15 @@ class Console:
         if me is None:
             return see("/sign-in")
         return self._page("log.html", me, at="log", events=self._pulse.log(None, most=EVENTS))
+
+    async def audit(self, request: web.Request) -> web.Response:
+        """Who did what: for those who may do something themselves."""
+        me = self._sessions.visitor(request)
+        if me is None:
+            return see("/sign-in")
+        if me.role < Role.OPERATOR:
+            return see("/")
+        return self._page("audit.html", me, at="audit", entries=await self._audit.last(), most=LAST)
 
     @staticmethod
     def _page(template: str, me: Caller, *, at: str = "", status: int = 200, **values: Any) -> web.Response:

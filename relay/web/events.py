@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from structlog.types import WrappedLogger
 
+from relay.redaction import known
 from relay.web.pages import size
 
 KEPT = 500  # of each channel, and of what belongs to none
@@ -105,5 +106,5 @@ def _text(value: object) -> str:
         value = ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     elif isinstance(value, list | tuple):
         value = ", ".join(_text(item) for item in value)
-    text = " ".join(str(value).split())
+    text = " ".join(known.censor(str(value)).split())
     return text if len(text) <= VALUE_CHARS else text[: VALUE_CHARS - 1] + "…"

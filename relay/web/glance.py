@@ -5,6 +5,7 @@ from typing import Any
 
 from relay.archive import Archive
 from relay.control import models
+from relay.control.clear import HINT
 from relay.control.history import Sample
 from relay.control.panel import begun
 from relay.egress.platforms import PLATFORMS
@@ -54,6 +55,7 @@ def channel_detail(channel: models.ChannelView, archive: Archive | None, sample:
         "suggested": rate(health.suggested_kbps) if is_on and health.suggested_kbps else "–",
         "held": f"held for {span(channel.held_s)} so far" if is_on and channel.held_s >= 1 else "",
         "warnings": warnings(channel),
+        "hint": next((sentence(item.words) for item in channel.lint if item.rule == HINT), ""),
         "viewers": _VIEWERS[channel.viewers],
         "recording": channel.recording or "",
         "sample": None if sample is None or not is_on else list(sample),
@@ -87,7 +89,11 @@ def destination_glance(item: models.DestinationView) -> dict[str, str]:
 
 def warnings(channel: models.ChannelView) -> list[str]:
     """What somebody should look at."""
-    found = [f"{finding.destination}: {finding.words}" for finding in channel.lint]
+    found = [
+        f"{finding.destination}: {finding.words}" if finding.destination else sentence(finding.words)
+        for finding in channel.lint
+        if finding.rule != HINT
+    ]
     if channel.is_contested:
         found.insert(0, "Two encoders keep taking this key from each other: stop one of them, or change the key.")
     if channel.recording_paused:

@@ -73,6 +73,7 @@ class Playback:
                 method="POST",
                 path=f"{one}/link",
                 handler=self.link,
+                audit="recording link made",
                 summary="Links to the recording that open without a token for some hours",
                 answer=models.LinkView,
             ),

@@ -27,6 +27,7 @@ class Player:
                 method="POST",
                 path="/api/v1/channels/{name}/link",
                 handler=self.watch_link,
+                audit="watch link made",
                 summary="Links to watch the channel that open without a token until they expire",
                 body=models.WatchLinkOptions,
                 answer=models.WatchLinkView,

@@ -24,6 +24,12 @@ class Caller(NamedTuple):
 
 
 CALLER = web.RequestKey("caller", Caller)
+ABOUT = web.RequestKey("about", dict[str, object])
+
+
+def about(request: web.Request, **facts: object) -> None:
+    """What the audit log shall say of the request: names, numbers, which fields were sent; never a secret."""
+    request.setdefault(ABOUT, {}).update(facts)
 
 
 def address_of(request: web.Request, *, behind_proxy: bool) -> str:
@@ -47,7 +53,8 @@ async def receive(request: web.Request) -> bytes:
 class Route:
     """One operation. ``body`` and ``answer`` are the models of request and response; ``public`` needs no token.
 
-    ``role``: the least that may. What viewers may is named, so that nothing new is theirs by oversight.
+    ``role``: the least that may. What viewers may is named, so that nothing new is theirs by oversight. ``audit``: what
+    the audit log calls it; empty for what changes nothing.
     """
 
     method: str
@@ -62,6 +69,18 @@ class Route:
     public: bool = False
     role: Role = Role.OPERATOR
     has_head: bool = False  # HEAD is answered, too
+    audit: str = ""
+
+    def noun(self, parameter: str) -> str:
+        """What a parameter of the path names: ``name`` and ``id`` are called as the collection they are of."""
+        if parameter not in ("name", "id"):
+            return parameter
+        return self.path.partition(f"/{{{parameter}}}")[0].rpartition("/")[2].removesuffix("s")
+
+    @property
+    def made(self) -> str:
+        """What a name in the body names, where the route adds to a collection."""
+        return self.path.rpartition("/")[2].removesuffix("s")
 
 
 def openapi(routes: Sequence[Route]) -> dict[str, Any]:

@@ -12,15 +12,21 @@ import structlog
 from aiohttp import web
 
 from relay.archive import Archive
+from relay.audit import AuditLog
+from relay.certificates import Certificate
 from relay.config import Settings, split_address
 from relay.control import Control
 from relay.control.history import History
+from relay.control.token import AdminToken
 from relay.control.users import Role, Users
 from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
-from relay.listen import Quiet, listen, server_tls
+from relay.listen import Quiet, listen
+from relay.redaction import known
 from relay.secret import Secret
 from relay.web.api import Api
+from relay.web.api_secrets import SecretApi
 from relay.web.api_users import UserApi
+from relay.web.audit import WebAudit
 from relay.web.console import Console
 from relay.web.cors import Cors
 from relay.web.events import EventLog
@@ -59,7 +65,8 @@ _WORDS = {
 
 class WebServer:
     """One aiohttp application. ``metrics`` renders the exposition, ``problems`` says why the relay is not ready,
-    ``share_base`` what links to streamers' pages begin with, and whether only this machine can open them."""
+    ``reencrypt`` changes the key of what is stored, ``share_base`` tells what links to streamers' pages begin with, and
+    whether only this machine can open them."""
 
     def __init__(
         self,
@@ -70,7 +77,9 @@ class WebServer:
         events: EventLog,
         history: History,
         *,
-        token: Secret,
+        token: AdminToken,
+        audit: AuditLog,
+        reencrypt: Callable[[], Awaitable[int]],
         sign: Callable[[str], str],
         metrics: Callable[[], tuple[bytes, str]],
         problems: Callable[[], list[str]],
@@ -82,17 +91,20 @@ class WebServer:
         self._problems = problems
         self._links = Links(sign)
         self.users = Users(settings.data_dir)
+        self._audit = WebAudit(audit, behind_proxy=settings.http.behind_proxy)
         self._sessions = Sessions(
             self.users,
             token,
+            self._audit,
             secure=settings.http.behind_proxy or settings.http.tls_certificate is not None,
             behind_proxy=settings.http.behind_proxy,
         )
-        self._console = Console(control, archive, self._sessions, events, history)
+        self._console = Console(control, archive, self._sessions, events, history, self._audit)
         playback = Playback(control, archive, self._links)
         self._access = Access(control, self._links)
         self._cors = Cors(settings.http.cors_origins)
         player = Player(control, self._access, self._console)
+        self.certificate: Certificate | None = None
         self._runner: web.AppRunner | None = None
         self._listeners: list[asyncio.Server] = []
         self.port = 0  # in use: what was asked for, or what the system chose for port 0
@@ -109,6 +121,8 @@ class WebServer:
             *LivePlayback(live, self._access, playback.newest, vary_by_origin=bool(self._cors)).routes(),
             *player.routes(),
             *UserApi(self.users).routes(),
+            *SecretApi(token, reencrypt, self._access.forget).routes(),
+            *self._audit.routes(),
             Route(
                 method="GET",
                 path="/metrics",
@@ -156,7 +170,9 @@ class WebServer:
                 f"http.listen {http.listen} can be reached from outside, in the clear; give http.tls_certificate and "
                 "http.tls_key, or set http.behind_proxy if a proxy in front does TLS, or listen on 127.0.0.1"
             )
-        tls = server_tls(http.tls_certificate, http.tls_key, "http") if http.tls_certificate is not None else None
+        if http.tls_certificate is not None:
+            self.certificate = Certificate("https", http.tls_certificate, http.tls_key, "http")
+        tls = None if self.certificate is None else self.certificate.context
         self._runner = web.AppRunner(
             self.app,
             access_log=None,
@@ -239,22 +255,35 @@ class WebServer:
         async def guarded(request: web.Request) -> web.StreamResponse:
             caller = self._caller(request)
             if caller is None:
+                if "Authorization" in request.headers:
+                    await self._audit.refused(request, "", "wrong token")
                 words = "send the admin token (file admin.token in the data directory) as `Authorization: Bearer TOKEN`"
                 if request.path.startswith("/live/"):
                     words = "add ?key=READ_KEY; `relay channel show` and the console give the whole address; "
                     words += "`relay channel link` makes one that expires, `relay channel viewers` says who may watch"
                 return _error(401, "unauthorized", words, {"WWW-Authenticate": "Bearer"})
             if caller.role < route.role:
+                await self._audit.forbidden(request, caller, route)
                 words = f"that takes the role {route.role.word}; you are signed in as {caller.role.word}"
                 return _error(403, "forbidden", words)
             request[CALLER] = caller
-            return await route.handler(request)
+            if not route.audit:
+                return await route.handler(request)
+            try:
+                response = await route.handler(request)
+            except (RelayError, web.HTTPException):
+                raise  # nothing was changed
+            except Exception:
+                await self._audit.changed(request, caller, route, failed=True)
+                raise
+            await self._audit.changed(request, caller, route)
+            return response
 
         return guarded
 
     def _caller(self, request: web.Request) -> Caller | None:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and Secret(shown.strip()) == self._token:
+        if scheme.lower() == "bearer" and self._token.opens(Secret(shown.strip())):
             return Caller("", Role.ADMIN)
         if self._links.allows(request) or self._access.allows(request):
             return Caller("", Role.VIEWER)
@@ -281,7 +310,7 @@ class WebServer:
             response = _error(400, "http", "the request broke off")  # most likely nobody is there to read it
         except RelayError as error:
             status, code = _STATUS.get(type(error), (500, "error"))
-            response = _error(status, code, str(error))
+            response = _error(status, code, known.censor(str(error)))
         except Exception:
             log.exception("request failed", method=request.method, path=_pattern(request))
             response = _error(500, "internal", "the relay failed to answer; its log says why")

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
+from relay.control.token import AdminToken
 from relay.control.users import Role, Users
+from relay.redaction import known
 from relay.secret import Secret
 from relay.throttle import Throttle
+from relay.web.audit import WebAudit
 from relay.web.pages import page, see
 from relay.web.routes import Caller, address_of, receive
 
@@ -23,22 +26,26 @@ FAILURES_BEHIND_PROXY = 100  # of all its visitors: it may pass on whatever addr
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """``user``: empty for the admin token. ``hash``: of the password it began with; another one ends it."""
+    """``user``: empty for the admin token. ``hash``: of the password or token it began with; another one ends it."""
 
+    key: Secret  # what the browser shows; here to be known for as long as it opens anything
     expires: float  # monotonic seconds
-    user: str = ""
-    hash: str = ""
+    user: str
+    hash: str
 
 
 class Sessions:
     """Who is signed in. Kept in memory: a restart asks everybody again."""
 
-    def __init__(self, users: Users, token: Secret, *, secure: bool, behind_proxy: bool = False) -> None:
+    def __init__(
+        self, users: Users, token: AdminToken, audit: WebAudit, *, secure: bool, behind_proxy: bool = False
+    ) -> None:
         self._users = users
         self._token = token
+        self._audit = audit
         self._secure = secure
         self._behind_proxy = behind_proxy
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Session] = {}  # by the digest of their keys
         self._failures, self._shared = Throttle(FAILURES), Throttle(FAILURES_BEHIND_PROXY)  # and tries under way
 
     def register(self, app: web.Application) -> None:
@@ -54,11 +61,11 @@ class Sessions:
 
     def visitor(self, request: web.Request) -> Caller | None:
         """Who the request's session belongs to, for what changes nothing."""
-        session = self._sessions.get(request.cookies.get(COOKIE, ""))
+        session = self._sessions.get(_digest(request))
         if session is None or session.expires < time.monotonic():
             return None
         if not session.user:
-            return Caller("", Role.ADMIN)
+            return Caller("", Role.ADMIN) if session.hash == self._token.digest() else None
         user = self._users.find(session.user)
         if user is None or user.hash != session.hash:
             return None
@@ -74,6 +81,7 @@ class Sessions:
         now = time.monotonic()
         address = address_of(request, behind_proxy=self._behind_proxy)
         if self._failures.is_full(address) or (self._behind_proxy and self._shared.is_full("")):
+            await self._audit.refused(request, "", "too many wrong tries")
             return self._page("Too many wrong tries. Wait a minute, then try again.", 429)
         self._failures.note(address)
         self._shared.note("")  # until it turns out right, so that many at once are slowed, too
@@ -82,8 +90,9 @@ class Sessions:
         name, shown = str(form.get("name", "")).strip(), Secret(str(form.get("token", "")).strip())
         session = await self._open(name, shown, now)
         if session is None:
-            known = name if self._users.find(name) is not None else ""  # what else was typed there may be a password
-            log.warning("sign-in refused", address=address, user=known)
+            there = name if self._users.find(name) is not None else ""  # what else was typed there may be a password
+            log.warning("sign-in refused", address=address, user=there)
+            await self._audit.refused(request, there, "wrong password" if name else "wrong token")
             wrong = "That is not the admin token. It is in the file admin.token in the relay's data directory."
             if self._users.list():
                 wrong = "That name and password do not go together."
@@ -94,25 +103,38 @@ class Sessions:
         self._shared.forgive("")
         log.info("signed in", address=address, user=session.user or "admin token")
         self._sessions = {key: kept for key, kept in self._sessions.items() if kept.expires > now}
-        key = secrets.token_urlsafe(32)
-        self._sessions[key] = session
+        self._sessions[session.key.digest()] = session
+        await self._audit.signed_in(request, session.user)
         response = see("/")
         response.set_cookie(
-            COOKIE, key, httponly=True, samesite="Strict", secure=self._secure, max_age=SESSION_S, path="/"
+            COOKIE,
+            session.key.reveal(),
+            httponly=True,
+            samesite="Strict",
+            secure=self._secure,
+            max_age=SESSION_S,
+            path="/",
         )
         return response
 
     async def _open(self, name: str, shown: Secret, now: float) -> Session | None:
+        key, expires = known.know(Secret(secrets.token_urlsafe(32))), now + SESSION_S
         if not name:
-            return Session(now + SESSION_S) if shown == self._token else None
+            return Session(key, expires, "", self._token.digest()) if self._token.opens(shown) else None
         user = await self._users.verify(name, shown)
-        return None if user is None else Session(now + SESSION_S, user.name, user.hash)
+        return None if user is None else Session(key, expires, user.name, user.hash)
 
     async def sign_out(self, request: web.Request) -> web.Response:
-        self._sessions.pop(request.cookies.get(COOKIE, ""), None)
+        session = self._sessions.pop(_digest(request), None)
+        if session is not None:
+            await self._audit.signed_out(request, session.user)
         response = see("/sign-in")
         response.del_cookie(COOKIE, path="/")
         return response
 
     def _page(self, error: str = "", status: int = 200, name: str = "") -> web.Response:
         return page("sign_in.html", status=status, error=error, name=name, has_users=bool(self._users.list()))
+
+
+def _digest(request: web.Request) -> str:
+    return Secret(request.cookies.get(COOKIE, "")).digest()

@@ -7,7 +7,7 @@ from aiohttp import web
 from relay.control import Control
 from relay.control.shares import NewShare, NewShareView, ShareList
 from relay.web.api import BASE, answer, read_body
-from relay.web.routes import Route
+from relay.web.routes import Route, about
 
 HINT = (
     "this address opens on the relay's own machine only. For phones set RELAY_HTTP__SHARE_LISTEN=0.0.0.0:8082, "
@@ -37,6 +37,7 @@ class ShareApi:
                 method="POST",
                 path=path,
                 handler=self.create_share,
+                audit="share made",
                 summary="Make such a link; its address is shown this once",
                 status=201,
                 body=NewShare,
@@ -46,6 +47,7 @@ class ShareApi:
                 method="DELETE",
                 path=f"{BASE}/shares/{{share}}",
                 handler=self.revoke_share,
+                audit="share taken back",
                 summary="Take a link back; pages opened by it close within seconds",
                 status=204,
             ),
@@ -57,6 +59,7 @@ class ShareApi:
     async def create_share(self, request: web.Request) -> web.Response:
         wanted = await read_body(request, NewShare)
         view, token = await self._control.shares.create(request.match_info["name"], wanted.days)
+        about(request, share=view.id, days=wanted.days)
         base, is_local = self._base()
         url = f"{base}/s/{token.reveal()}"
         made = NewShareView(**view.model_dump(), url=url, is_local=is_local, hint=HINT if is_local else "")

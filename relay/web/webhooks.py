@@ -5,7 +5,7 @@ from aiohttp import web
 from relay.control import Control
 from relay.control.webhooks import NewWebhook, NewWebhookView, WebhookList, WebhookTest
 from relay.web.api import BASE, answer, read_body
-from relay.web.routes import Route
+from relay.web.routes import Route, about
 
 
 class WebhookApi:
@@ -29,6 +29,7 @@ class WebhookApi:
                 method="POST",
                 path=path,
                 handler=self.add_webhook,
+                audit="webhook added",
                 summary="Tell events to an address; the secret they are signed with is shown this once",
                 status=201,
                 body=NewWebhook,
@@ -38,6 +39,7 @@ class WebhookApi:
                 method="DELETE",
                 path=f"{path}/{{webhook}}",
                 handler=self.remove_webhook,
+                audit="webhook removed",
                 summary="Remove a webhook; what waits for it is not told",
                 status=204,
             ),
@@ -54,7 +56,9 @@ class WebhookApi:
         return answer(WebhookList(webhooks=self._control.webhooks.list()))
 
     async def add_webhook(self, request: web.Request) -> web.Response:
-        return answer(await self._control.webhooks.add(await read_body(request, NewWebhook)), 201)
+        view = await self._control.webhooks.add(await read_body(request, NewWebhook))
+        about(request, webhook=view.id, host=view.address, channel=view.channel)
+        return answer(view, 201)
 
     async def remove_webhook(self, request: web.Request) -> web.Response:
         await self._control.webhooks.remove(request.match_info["webhook"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.audit import AuditLog
 from relay.cli.offline import BAD, GOOD, MOST_SHOWN, NOT_CHECKED, check_recording, print_key, rebuild_catalog
 from relay.config import ArchiveSettings, Settings
 from relay.errors import ConfigError, NotFoundError
@@ -97,5 +98,7 @@ def test_unsigned_recordings_are_rebuilt_when_told_so(
     (recording / "manifest.json").write_text("{}")
     rebuild_catalog(Settings(data_dir=data), None, unsigned=True, replace=True, as_json=False)
     assert capsys.readouterr().out.splitlines()[-1] == "1 replaced"
+    (entry,) = AuditLog(data).read(1)
+    assert (entry.who, entry.action, entry.about["recordings"]) == ("command line", "catalog rebuilt", recording.name)
     rebuild_catalog(Settings(data_dir=tmp_path / "new"), None, unsigned=False, replace=False, as_json=False)
     assert capsys.readouterr().out == f"there are no recordings in file:{tmp_path}/new/archive\n"

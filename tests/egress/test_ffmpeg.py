@@ -1,7 +1,15 @@
 """The transcoder's command line: what is asked for, in numbers encoders take, and nothing of a stranger's."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
 from relay.egress.base import FitConfig
-from relay.egress.ffmpeg import command, shape_of
+from relay.egress.ffmpeg import command, program, shape_of
+from relay.errors import DestinationError
 from relay.media import Codec, Track
 
 PORTRAIT = Track(codec=Codec.H264, header=b"v", width=1080, height=1921)
@@ -23,6 +31,25 @@ def test_what_is_asked_for_is_in_the_command_line() -> None:
     for wanted in ("-i pipe:0", "pipe:1", "w=404", "fps=25", "2500k", "96k", "n_forced*3", "-nostdin"):
         assert wanted in text.replace("\\\\", "").replace("\\", ""), wanted
     assert not [word for word in words if "://" in word]
+
+
+def test_finding_the_program_runs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have our environment, with credentials in it."""
+
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("a child was started")
+
+    monkeypatch.setattr(subprocess, "Popen", run)
+    imageio_ffmpeg._utils._get_ffmpeg_exe.cache_clear()
+    assert Path(command(shape_of(FitConfig(), (PORTRAIT, None)))[0]).name.startswith("ffmpeg")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/opt/mine")
+    assert program() == "/opt/mine"
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(()))
+    assert program() == shutil.which("ffmpeg")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DestinationError, match="there is no ffmpeg"):
+        program()
 
 
 def test_a_track_that_is_not_there_is_not_asked_for() -> None:

@@ -1,11 +1,14 @@
 """Demuxer: exactly what ffmpeg reads of the same segments, in segment after segment, and bounded by its children."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from relay.config import LimitSettings
 from relay.errors import LimitError, MediaError
@@ -209,3 +212,21 @@ async def test_children_leave_when_there_is_nothing_to_read(tmp_path: Path, monk
         await asyncio.gather(*(worker.process.wait() for worker in workers))
     assert demuxer.stats.restarts == 0
     await demuxer.close()
+
+
+def test_a_reader_that_was_killed_while_it_waited_is_replaced(tmp_path: Path) -> None:
+    """On uvloop, as the relay runs: there the pipe to a child that is gone cannot be written to."""
+    piece = segments.made(tmp_path / "made", *VIDEO, *H264, seconds=1)[0]
+
+    async def reads() -> None:
+        demuxer = Demuxer(LIMITS, workers=1, read_s=60)
+        first = await demuxer.demux(piece.data)
+        (worker,) = demuxer._idle
+        os.killpg(worker.process.pid, signal.SIGKILL)
+        await worker.process.wait()
+        await asyncio.sleep(0.1)  # until its pipes are known to be closed, too
+        assert (await demuxer.demux(piece.data)).tags == first.tags
+        assert demuxer.stats.restarts == 1
+        await demuxer.close()
+
+    uvloop.run(reads())

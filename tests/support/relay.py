@@ -17,6 +17,12 @@ from tests.support.process import Process, Processes, free_port, wait_for_port
 COMMAND = Path(sys.executable).with_name("relay")
 
 
+STARTED: list["Relay"] = []
+"""Every relay this test process has started: ``leaks`` reads what they logged, when all is over."""
+WELL_KNOWN = ("correct horse battery", "a-secret-of-the-test-1234", "platform-key-1234", "part-of-the-secret")
+"""Secrets that tests use again and again."""
+
+
 class ApiError(Exception):
     """The API answered with an error status."""
 
@@ -52,6 +58,7 @@ class Relay:
         self.process: Process | None = None
         self.keys: set[str] = set()
         """Every key seen; none of them may be in a log."""
+        STARTED.append(self)
 
     @property
     def env(self) -> dict[str, str]:
@@ -218,6 +225,18 @@ class Relay:
     def run(self, *words: str) -> Process:
         """Run a `relay` command against this relay."""
         return self.processes.start(COMMAND, *words, name=f"{self.name}-cli", env={**os.environ, **self.env})
+
+
+def leaks() -> list[str]:
+    """Each secret that is in the log of a relay of this process, by file; whatever became of that relay."""
+    found = []
+    for relay in STARTED:
+        file = relay.data / "admin.token"
+        token = {file.read_text("utf-8").strip()} if file.is_file() else set()
+        for path in sorted(relay.processes.folder.glob(f"{relay.name}*.err")):
+            text = path.read_text("utf-8", "replace")
+            found += [f"{path}: {_around(text, key)}" for key in {*relay.keys, *token, *WELL_KNOWN} if key in text]
+    return found
 
 
 def _around(text: str, key: str) -> str:

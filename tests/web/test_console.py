@@ -14,7 +14,7 @@ from tests.support.clips import H264, make
 from tests.support.publisher import Publisher
 from tests.web.signing import add_user, sign_in
 
-PAGES = ("/", "/channels/demo", "/recordings", "/recordings/some-recording", "/log")
+PAGES = ("/", "/channels/demo", "/recordings", "/recordings/some-recording", "/log", "/audit")
 NASTY = "</script><img src=x onerror=alert(1)>'\"{{7*7}}"
 
 

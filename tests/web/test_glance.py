@@ -101,3 +101,17 @@ def test_sentences_leave_host_names_alone() -> None:
     assert sentence("cannot connect") == "Cannot connect."
     assert sentence("it waited (5 s)") == "It waited (5 s)"
     assert sentence("") == ""
+
+
+def test_a_publisher_in_the_clear_is_a_warning_or_a_hint(app: App) -> None:
+    view = app.control.channel("demo")
+
+    def shown(rule: str) -> tuple[list[str], str]:
+        found = FindingView(destination="", rule=rule, words="this publisher is not encrypted; do that")
+        detail = channel_detail(view.model_copy(update={"lint": [found]}), app.archive, None)
+        return detail["warnings"], detail["hint"]
+
+    words = "This publisher is not encrypted; do that."
+    assert shown("in_the_clear") == ([words], "")
+    assert shown("in_the_clear_hint") == ([], words)
+    assert shown("keyframe_interval")[1] == ""

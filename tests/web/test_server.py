@@ -9,11 +9,12 @@ import pytest
 import structlog
 
 from relay.app import App
+from relay.audit import AuditLog
 from relay.config import HttpSettings, Settings
 from relay.control.history import History
+from relay.control.token import AdminToken
 from relay.errors import ConfigError
 from relay.hub import Hub
-from relay.secret import Secret
 from relay.web.events import EventLog
 from relay.web.server import WebServer
 from tests.support.app import Browser, browsing, running_app
@@ -142,10 +143,14 @@ async def test_bytes_that_are_no_text_open_nothing_and_break_nothing(app: App, w
 
 
 def test_metrics_want_the_token_where_the_outside_can_ask(tmp_path: Path) -> None:
+    async def no_keys() -> int:
+        return 0
+
     def public(settings: Settings) -> bool:
         server = WebServer(
             settings, None, None, None, EventLog(), History(Hub(1.0)),  # type: ignore[arg-type]
-            token=Secret("t"), sign=str, metrics=lambda: (b"", "text/plain"), problems=list,
+            token=AdminToken(tmp_path), audit=AuditLog(tmp_path), reencrypt=no_keys, sign=str,
+            metrics=lambda: (b"", "text/plain"), problems=list,
             share_base=lambda: ("", True),
         )  # fmt: skip
         return next(route.public for route in server.routes if route.path == "/metrics")

@@ -20,6 +20,10 @@ class Access:
         self._links = links
         self._known: dict[tuple[str, str], tuple[object, float, str]] = {}  # mark, expiry, what is passed on
 
+    def forget(self) -> None:
+        """Judge every query anew: links are signed with another key."""
+        self._known.clear()
+
     def link(self, channel: str, expires: int) -> str:
         """``expires=…&signature=…``: opens ``channel`` until ``expires``, unix seconds."""
         return self._links.query(f"live/{channel}", expires)
