@@ -5,16 +5,19 @@ import ctypes
 import gc
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import structlog
 import uvloop
 
 from relay.archive import Archive
+from relay.budget import ConnectionBudget
 from relay.config import Settings, split_address
 from relay.control import Control
 from relay.control.alerts import Alerts
 from relay.control.history import History
+from relay.control.limit_hits import limit_hits
 from relay.control.models import NewChannel
 from relay.database import Database
 from relay.database.crypto import make_once
@@ -29,6 +32,7 @@ from relay.ingest.links import Links
 from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
 from relay.ingest.source import Around
+from relay.listen import raise_descriptor_limit
 from relay.logs import setup_logs
 from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
@@ -58,14 +62,17 @@ class App:
         self.token = Secret(make_once(token_file, new_key(200).reveal().encode()).decode().strip())
         self.hub = Hub(settings.hold.limit_s)
         self.admission = Admission(settings.limits.auth_failures_per_minute)
+        self.budget = ConnectionBudget(settings.limits, raise_descriptor_limit())
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.live = LiveChannels(self.hub, self.archive, settings)
         self.egress = EgressManager(self.hub, settings)
         self.links = Links(self.hub, self.admission)
         ticker = Ticker(loop, settings.rtmp.tick_ms)
-        self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker)
-        self.hls = HlsPush(self.hub, self.admission, self.links, settings, notes=self._notes, backfill=self._backfill)
+        self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker, self.budget)
+        self.hls = HlsPush(
+            self.hub, self.admission, self.links, settings, self.budget, notes=self._notes, backfill=self._backfill
+        )
         self.pulls = Pulls(
             Around(
                 hub=self.hub,
@@ -112,6 +119,7 @@ class App:
             channels=lambda: self.control.channel_names,
             expected=lambda name: self.control.is_expected(name),
             console=lambda: f"{self._playback_base()}/",
+            limit_hits=self._limit_hits,
         )
         self.web = WebServer(
             settings,
@@ -125,6 +133,7 @@ class App:
             metrics=lambda: render(collector),
             problems=self.problems,
             share_base=self._share_base,
+            budget=self.budget,
         )
         self._started = False
 
@@ -173,7 +182,14 @@ class App:
         """Why the relay is not ready; empty when it is."""
         if not self._started:
             return ["starting or stopping"]
-        return self.archive.problems() if self.archive is not None else []
+        problems = self.archive.problems() if self.archive is not None else []
+        if any(listener.is_resting for listener in (*self.ingest.listeners, *self.hls.listeners)):
+            problems.append("no more connections can be taken: this process has no file descriptors left")
+        return problems
+
+    def _limit_hits(self) -> Counter[str]:
+        names = self.control.channel_names
+        return limit_hits(self.budget.hits, self.admission, self.egress, self.pulls, self.archive, names)
 
     def _publish_host(self) -> tuple[str, int]:
         host, _ = split_address(self.settings.rtmp.listen)

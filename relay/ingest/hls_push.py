@@ -9,6 +9,8 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from relay import listen
+from relay.budget import ConnectionBudget
 from relay.config import Settings
 from relay.errors import LimitError, MediaError, ProtocolError, RefusedError, RelayError, SpoolError
 from relay.hub import Hub
@@ -22,7 +24,6 @@ from relay.ingest.hls_server import Listener, UploadConnection
 from relay.ingest.inits import MOST_BYTES, Inits, is_init_name
 from relay.ingest.links import Links
 from relay.ingest.segment import UNNUMBERED, Backfill, Notes, Outcome, Segment, split_name
-from relay.listen import server_tls
 from relay.protocol import mp4
 
 ROOT = "/ingest/hls"
@@ -45,9 +46,9 @@ class HlsStats:
 
     __slots__ = ("limit_hits", "open", "segments")
 
-    def __init__(self) -> None:
+    def __init__(self, limit_hits: Counter[str]) -> None:
         self.segments: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
-        self.limit_hits: Counter[str] = Counter()
+        self.limit_hits = limit_hits
         self.open = 0
 
 
@@ -80,7 +81,15 @@ class HlsPush:
     """One listener for all channels; the key in the address says which."""
 
     def __init__(
-        self, hub: Hub, admission: Admission, links: Links, settings: Settings, *, notes: Notes, backfill: Backfill
+        self,
+        hub: Hub,
+        admission: Admission,
+        links: Links,
+        settings: Settings,
+        budget: ConnectionBudget,
+        *,
+        notes: Notes,
+        backfill: Backfill,
     ) -> None:
         self._hub = hub
         self._admission = admission
@@ -89,8 +98,8 @@ class HlsPush:
         self._notes = notes
         self._backfill = backfill
         self.demuxer = Demuxer(settings.limits)
-        self._stats = HlsStats()
-        self._listener = Listener(settings.limits, self._handle, self._turned_away)
+        self._stats = HlsStats(budget.hits)
+        self._listener = Listener(settings.limits, self._handle, budget)
         self._channels: dict[str, _Channel] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -100,6 +109,10 @@ class HlsPush:
         return self._stats
 
     @property
+    def listeners(self) -> list[listen.Listener]:
+        return [] if self._listener.listener is None else [self._listener.listener]
+
+    @property
     def port(self) -> int:
         """The port in use: what was asked for, or what the system chose for port 0."""
         return self._listener.port
@@ -107,7 +120,9 @@ class HlsPush:
     async def start(self) -> None:
         """Listen. Raises ConfigError when the address is taken or a certificate cannot be read."""
         own = self._settings.ingest_http
-        tls = None if own.tls_certificate is None else server_tls(own.tls_certificate, own.tls_key, "ingest_http")
+        tls = (
+            None if own.tls_certificate is None else listen.server_tls(own.tls_certificate, own.tls_key, "ingest_http")
+        )
         await self._listener.start(own.listen, tls)
         self._sweep()
 
@@ -119,9 +134,6 @@ class HlsPush:
         for channel in self._channels.values():
             channel.feed.end(clean=False)  # its recording goes on after the restart
         await self.demuxer.close()
-
-    def _turned_away(self, limit: str) -> None:
-        self._stats.limit_hits[limit] += 1
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

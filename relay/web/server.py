@@ -12,12 +12,13 @@ import structlog
 from aiohttp import web
 
 from relay.archive import Archive
+from relay.budget import ConnectionBudget
 from relay.config import Settings, split_address
 from relay.control import Control
 from relay.control.history import History
 from relay.control.users import Role, Users
 from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
-from relay.listen import Quiet, listen, server_tls
+from relay.listen import Listener, Quiet, listen, server_tls
 from relay.secret import Secret
 from relay.web.api import Api
 from relay.web.api_users import UserApi
@@ -75,6 +76,7 @@ class WebServer:
         metrics: Callable[[], tuple[bytes, str]],
         problems: Callable[[], list[str]],
         share_base: Callable[[], tuple[str, bool]],
+        budget: ConnectionBudget,
     ) -> None:
         self._settings = settings
         self._token = token
@@ -94,7 +96,8 @@ class WebServer:
         self._cors = Cors(settings.http.cors_origins)
         player = Player(control, self._access, self._console)
         self._runner: web.AppRunner | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._budget = budget
+        self._listeners: list[Listener] = []
         self.port = 0  # in use: what was asked for, or what the system chose for port 0
         self.share_port: int | None = None  # of http.share_listen, where that is set
         self._strangers: list[web.RequestHandler] = []  # of the share listener, open or about to be
@@ -178,16 +181,18 @@ class WebServer:
         self, setting: str, address: str, connect: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
     ) -> int:
         """The port. Raises ConfigError naming the ``setting`` of section http."""
-        listener, port = await listen(
-            connect,
+        listener = await listen(
+            lambda _: connect(),
             address,
             tls,
             what="HTTP",
             setting=f"http.{setting}",
             handshake_s=self._settings.limits.http_deadline_s,
+            budget=self._budget,
+            counted=False,
         )
         self._listeners.append(listener)
-        return port
+        return listener.port
 
     def _connect_shared(self) -> asyncio.BaseProtocol:
         """A stranger's connection, if there are not too many of these already."""
@@ -209,6 +214,7 @@ class WebServer:
 
     def _close_silent(self, handler: web.RequestHandler) -> None:
         del self._silent[handler]
+        self._budget.hits["http_headers"] += 1
         handler.force_close()
 
     def _heard(self, request: web.Request) -> None:
@@ -276,6 +282,8 @@ class WebServer:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
+            if error.status in (408, 413):
+                self._budget.hits["http_body"] += 1
             response = _error(error.status, "http", _WORDS.get(error.status, error.reason))
         except (ConnectionError, web.RequestPayloadError):
             response = _error(400, "http", "the request broke off")  # most likely nobody is there to read it

@@ -33,7 +33,8 @@ async def _half_sent(bench: Bench, honest: Honest) -> None:
         async with Watch(honest.relay) as watch:
             seen = await honest.strangers("half_sent", **common, **how)
         bench.figure(
-            f"{many} connections, 63 messages each {what}: memory ({seen['open']} open, {seen['taken'] >> 20} MiB taken)",
+            f"{many} connections, 63 messages each {what}: memory"
+            f" ({seen['open']} open, {seen['taken'] >> 20} MiB taken)",
             f"+ {watch.more_mib:.0f} MiB",
             f"≤ + {MOST_MIB:.0f} MiB",
             watch.more_mib <= MOST_MIB,
@@ -60,9 +61,8 @@ async def _floods(bench: Bench, honest: Honest) -> None:
                 f"{what}, {who}: processor, memory"
                 f" ({seen.get('connections', 0)} connections, {seen.get('bytes', 0) >> 10} KiB)",
                 f"{share:.0f} % of a core, + {watch.more_mib:.0f} MiB",
-                f"≤ {MOST_SHARE:.0f} %" + (" (25 % in the short run)" if bench.quick else "") + f", + {MOST_MIB:.0f} MiB",
+                f"≤ {MOST_SHARE:.0f} %"
+                + (" (25 % in the short run)" if bench.quick else "")
+                + f", + {MOST_MIB:.0f} MiB",
                 share <= (25 if bench.quick else MOST_SHARE) and watch.more_mib <= MOST_MIB,
             )
-
-
-

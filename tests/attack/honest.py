@@ -92,7 +92,9 @@ class Honest:
             {
                 "name": f"c{number}",
                 "stream_key": spare_key(number),
-                "destinations": [{"name": "d", "url": f"rtmp://127.0.0.1:{self._drain_port}/drain", "key": f"k{number}"}]
+                "destinations": [
+                    {"name": "d", "url": f"rtmp://127.0.0.1:{self._drain_port}/drain", "key": f"k{number}"}
+                ]
                 if number < PHONES
                 else [],
             }
@@ -102,7 +104,9 @@ class Honest:
         await self.relay.api("POST", "/apply", {"channels": document})
         self.clip = await asyncio.to_thread(clips.make, LOW)
         urls = tuple(("live", spare_key(number)) for number in range(PHONES))
-        job = Job(self.relay.rtmp_port, urls, str(self.clip), str(self._sent), 1.0).write(self.bench.folder / "job.json")
+        job = Job(self.relay.rtmp_port, urls, str(self.clip), str(self._sent), 1.0).write(
+            self.bench.folder / "job.json"
+        )
         self._phones = start(sys.executable, "-m", "tests.bench.phones", str(job), name="phones")
         await asyncio.sleep(2.0)
         for number in range(PHONES):

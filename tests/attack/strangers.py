@@ -316,7 +316,7 @@ def hold(port: int, connections: int, addresses: int, seconds: float) -> dict[st
 
 
 def guess(port: int, addresses: int, each: int, at_once: int = 8) -> dict[str, Any]:
-    """``each`` guesses at a stream key from every one of ``addresses``; what the relay answered, by address and words."""
+    """``each`` guesses at a stream key from every one of ``addresses``; what the relay answered."""
     answers: Counter[str] = Counter()
     most: Counter[int] = Counter()
     left = iter([number for _ in range(each) for number in range(addresses)])
@@ -367,4 +367,4 @@ WHAT: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    print(json.dumps(WHAT[sys.argv[1]](**json.loads(sys.argv[2]))))
+    sys.stdout.write(json.dumps(WHAT[sys.argv[1]](**json.loads(sys.argv[2]))))

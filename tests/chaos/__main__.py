@@ -21,9 +21,7 @@ from tests.support.process import Processes
 def main(room: str, kind: str, names: Sequence[str], description: str) -> int:
     """Run what the command line names of ``tests.ROOM``, and print its figures; 1 when one is missed."""
     parser = argparse.ArgumentParser(prog=f"scripts/{room}", description=description)
-    parser.add_argument(
-        "names", nargs="*", metavar=kind.upper(), help=f"of {', '.join(names)}; all when left out"
-    )
+    parser.add_argument("names", nargs="*", metavar=kind.upper(), help=f"of {', '.join(names)}; all when left out")
     parser.add_argument("--quick", action="store_true", help="the short form of each, as the tests run it")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = parser.parse_args()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from relay.budget import ConnectionBudget
 from relay.config import LimitSettings
 from relay.errors import ConfigError
 from relay.ingest.hls_server import Listener, UploadConnection
@@ -18,11 +19,11 @@ class Door:
 
     def __init__(self, **limits: float) -> None:
         self.bodies: list[bytes] = []
-        self.refused: list[str] = []
         self.wait = asyncio.Event()
         self.wait.set()
         self.asked = asyncio.Event()
-        self.listener = Listener(LimitSettings.model_validate(limits), self._handle, self.refused.append)
+        settings = LimitSettings.model_validate(limits)
+        self.listener = Listener(settings, self._handle, ConnectionBudget(settings))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request.protocol, UploadConnection)
@@ -112,7 +113,7 @@ async def test_silence_and_too_many() -> None:
         async with asyncio.timeout(20):
             with contextlib.suppress(ConnectionResetError):  # a plain end is as good
                 assert await third[0].read() == b""
-            assert made.refused == ["connections_per_address"]
+            assert made.listener.budget.hits == {"connections_per_address": 1}
             assert await first[0].read() == b"", "closed: it said nothing"
             second[1].write(b"PUT /x HT")
             assert await second[0].read() == b""
