@@ -6,6 +6,7 @@ import sys
 import structlog
 
 from relay.config import LogSettings
+from relay.log_quota import LogQuota
 
 
 def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> None:
@@ -27,7 +28,7 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, *listeners, *renderer],
+        processors=[LogQuota(), *shared, *listeners, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,

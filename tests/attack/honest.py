@@ -75,6 +75,8 @@ class Honest:
         self.relay = Relay(bench.processes, bench.folder / "relay", **{"ARCHIVE__STORE": "off", **settings})
         self.relay.command = (*runner, *self.relay.command)
         self.clip = bench.folder
+        self.spare, self.other_spare = spare_key(PHONES), spare_key(PHONES + 1)
+        self.addresses = 0  # used so far by honest ones that nobody had seen before
         self._drain_port = free_port()
         self._drained = bench.folder / "drained.json"
         self._sent = bench.folder / "sent.json"
@@ -140,8 +142,15 @@ class Honest:
 
     def begin(self, what: str, **how: object) -> Process:
         """As ``strangers``, without waiting for it; see ``result``."""
+        return self._start(("nice", "-n", "19"), what, how)
+
+    def begin_honest(self, what: str, **how: object) -> Process:
+        """As ``begin``, for what honest ones do."""
+        return self._start((), what, how)
+
+    def _start(self, before: tuple[str, ...], what: str, how: dict[str, object]) -> Process:
         return self.bench.processes.start(
-            "nice", "-n", "19", sys.executable, "-m", "tests.attack.strangers", what,
+            *before, sys.executable, "-m", "tests.attack.strangers", what,
             json.dumps({"port": self.relay.rtmp_port, **how}), name=what,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from relay.protocol.amf0 import encode
 from relay.protocol.rtmp.chunk import write_message
 from relay.protocol.rtmp.client import ClientConnection
 from relay.protocol.rtmp.events import Established, Rejected
+from tests.attack.bombs import BOMBS
 
 GREETING = b"\x03" + bytes(8) + os.urandom(1528)
 CONNECT = write_message(
@@ -212,6 +213,16 @@ def _pings(_: bool) -> Iterator[bytes]:
         yield write_message(4, 0, 0, b"\x00\x06" + bytes(4), chunk_size=128, csid=2) * 4096
 
 
+def _partial(_: bool) -> Iterator[bytes]:
+    """As much of unfinished messages as is taken, with a key."""
+    csids = range(8, 8 + 50)
+    for csid in csids:
+        yield _head(csid, (1 << 22) - 1) + bytes(128)
+    while True:
+        for csid in csids:
+            yield (_basic(3, csid) + bytes(128)) * 64
+
+
 def _bytes(published: bool) -> Iterator[bytes]:
     """Segments of one byte: the handshake too, and then a video message that goes on and on."""
     if not published:
@@ -223,7 +234,7 @@ def _bytes(published: bool) -> Iterator[bytes]:
 
 
 _FLOODS: dict[str, Callable[[bool], Iterator[bytes]]] = {
-    "empty": _empty, "short": _short, "aborts": _aborts, "pings": _pings, "bytes": _bytes,
+    "empty": _empty, "short": _short, "aborts": _aborts, "pings": _pings, "bytes": _bytes, "partial": _partial,
 }  # fmt: skip
 
 
@@ -316,24 +327,29 @@ def hold(port: int, connections: int, addresses: int, seconds: float) -> dict[st
 
 
 def guess(port: int, addresses: int, each: int, at_once: int = 8) -> dict[str, Any]:
-    """``each`` guesses at a stream key from every one of ``addresses``; what the relay answered."""
+    """``each`` guesses at a stream key from every one of ``addresses``; what the relay answered.
+
+    ``addresses`` 0: from where everybody is.
+    """
+    began = time.monotonic()
     answers: Counter[str] = Counter()
-    most: Counter[int] = Counter()
-    left = iter([number for _ in range(each) for number in range(addresses)])
+    most: Counter[int | None] = Counter()
+    sources = list(range(addresses)) or [None]
+    left = iter([number for _ in range(each) for number in sources])
     lock = threading.Lock()
 
     def one() -> None:
         while True:
             with lock:
-                number = next(left, None)
-            if number is None:
+                number = next(left, -1)
+            if number == -1:
                 return
             try:
                 with dial(port, number) as made:
                     told = ask(made, f"guess{random.getrandbits(64):016x}")
             except OSError:
                 told = ""
-            kind = "wrong" if "wrong key" in told else "throttled" if "too many wrong" in told else told or "closed"
+            kind = "throttled" if "too many wrong" in told else "wrong" if "wrong key" in told else told or "closed"
             with lock:
                 answers[kind] += 1
                 most[number] += kind == "wrong"
@@ -343,17 +359,20 @@ def guess(port: int, addresses: int, each: int, at_once: int = 8) -> dict[str, A
         thread.start()
     for thread in threads:
         thread.join()
-    return {"answers": dict(answers), "most from one": max(most.values())}
+    return {"answers": dict(answers), "most from one": max(most.values()), "took_s": time.monotonic() - began}
 
 
-def connects(port: int, keys: list[str], count: int, every_s: float, source: int | None = None) -> dict[str, Any]:
-    """An honest publisher's side: connect, publish and leave, ``count`` times; how long it took, in seconds."""
+def connects(port: int, keys: list[str], count: int, every_s: float, first_source: int = -1) -> dict[str, Any]:
+    """An honest publisher's side: connect, publish and leave, ``count`` times; how long it took, in seconds.
+
+    ``first_source``: the number of the first address, for another each time.
+    """
     took: list[float] = []
     failed: Counter[str] = Counter()
     for number in range(count):
         started = time.monotonic()
         try:
-            with publish(port, keys[number % len(keys)], source):
+            with publish(port, keys[number % len(keys)], None if first_source < 0 else first_source + number):
                 took.append(time.monotonic() - started)
         except (OSError, ConnectionError) as error:
             failed[str(error) or type(error).__name__] += 1
@@ -361,9 +380,39 @@ def connects(port: int, keys: list[str], count: int, every_s: float, source: int
     return {"took": sorted(took), "failed": dict(failed)}
 
 
+def bombs(port: int, rounds: int) -> dict[str, Any]:
+    """Every AMF bomb, ``rounds`` times; those that were not answered as they must."""
+    wrong: Counter[str] = Counter()
+    for number in range(rounds):
+        for bomb in BOMBS:
+            with dial(port, number) as made:
+                greet(made)
+                made.sendall(write_message(20, 0, 0, bomb.payload, chunk_size=128, csid=3))
+                answer = _all(made, within=1.0 if bomb.ends else 0.1)
+            # What ends is told why, where it had connected; what does not has its answer.
+            is_answered = bomb.ends or b"NetConnection.Connect.Success" in b"".join(answer)
+            if (answer[-1:] == [b""]) is not bomb.ends or not is_answered:
+                wrong[bomb.name] += 1
+    return {"wrong": dict(wrong)}
+
+
+def _all(made: socket.socket, within: float) -> list[bytes]:
+    """All that comes; b"" last where it was closed."""
+    found: list[bytes] = []
+    made.settimeout(within)
+    while found[-1:] != [b""]:
+        try:
+            found.append(made.recv(65536))
+        except TimeoutError:
+            break
+        except ConnectionError:
+            found.append(b"")
+    return found
+
+
 WHAT: dict[str, Callable[..., dict[str, Any]]] = {
     made.__name__: made  # type: ignore[attr-defined]
-    for made in (chunk_sizes, half_sent, flood, slow_handshakes, churn, hold, guess, connects)
+    for made in (chunk_sizes, half_sent, flood, slow_handshakes, churn, hold, guess, connects, bombs)
 }
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ingest", "egress", "archive", "hooks"),
     ("control",),
     ("web", "metrics"),
-    ("app", "cli", "doctor", "logs", "client"),
+    ("app", "cli", "doctor", "logs", "log_quota", "client"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Rooms of one floor that may not import each other.
