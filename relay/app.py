@@ -32,7 +32,7 @@ from relay.ingest.links import Links
 from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
 from relay.ingest.source import Around
-from relay.listen import raise_descriptor_limit
+from relay.listen import open_descriptors, raise_descriptor_limit
 from relay.logs import setup_logs
 from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
@@ -62,7 +62,7 @@ class App:
         self.token = Secret(make_once(token_file, new_key(200).reveal().encode()).decode().strip())
         self.hub = Hub(settings.hold.limit_s)
         self.admission = Admission(settings.limits.auth_failures_per_minute)
-        self.budget = ConnectionBudget(settings.limits, raise_descriptor_limit())
+        self.budget = ConnectionBudget(settings.limits, raise_descriptor_limit(), open_descriptors)
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.live = LiveChannels(self.hub, self.archive, settings)

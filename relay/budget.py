@@ -7,8 +7,10 @@ from relay.config import LimitSettings
 from relay.errors import LimitError
 from relay.throttle import origin
 
-GRACE_S = 1.0  # this long nobody is put out to make room: most have shown a key by then
+# This long nobody is put out to make room: who has said nothing whole yet, and who has. Encoders greet at once.
+SILENT_S, GREETED_S = 0.3, 2.0
 KNOWN_MOST = 10_000  # origins remembered
+COUNT_EVERY_S = 1.0
 _KEPT_MOST = 512
 _NO_DESCRIPTORS = "this process may not open more files; raise its limit (ulimit -n, LimitNOFILE)"
 # Of the descriptors there are, those that strangers may not take, those that publishers may not either (files of the
@@ -17,9 +19,24 @@ _NOT_STRANGERS, _NOT_PUBLISHERS, _NOBODY = 3 / 8, 1 / 8, 1 / 32
 
 
 class Place:
-    """One connection's place. ``close`` is called to make room; ``evicted`` says why then."""
+    """One connection's place. ``close`` is called to make room; ``evicted`` says why then.
 
-    __slots__ = ("_budget", "address", "authenticated", "close", "evicted", "gone", "known", "origin", "since")
+    ``greeted``: it has said the first thing its protocol wants. ``displaced``: another makes room for it.
+    """
+
+    __slots__ = (
+        "_budget",
+        "address",
+        "authenticated",
+        "close",
+        "displaced",
+        "evicted",
+        "gone",
+        "greeted",
+        "known",
+        "origin",
+        "since",
+    )
 
     def __init__(self, budget: "ConnectionBudget", address: str, since: float, *, known: bool) -> None:
         self._budget = budget
@@ -28,7 +45,7 @@ class Place:
         self.origin = origin(address)
         self.since = since  # on the clock ``enter`` was told the time by
         self.known = known
-        self.authenticated = False
+        self.authenticated = self.greeted = self.displaced = False
         self.close: Callable[[], object] = lambda: None
         self.evicted = ""
 
@@ -49,18 +66,36 @@ class ConnectionBudget:
     """Counts open connections of every door: in all, not yet authenticated, and per address.
 
     Who comes from where a right key came from before does not count among those not yet authenticated, nor is kept out
-    by them. Of the others the oldest, of whoever has most, makes room for a new one. ``hits`` counts by limit.
-    ``descriptors``: how many this process may have.
+    by them. Each of the others may come only so often, and one of whoever has most of them makes room for a new one.
+    ``hits`` counts by limit. ``descriptors``: how many this process may have; ``count``: how many it has.
     """
 
-    __slots__ = ("_by_origin", "_known", "_limits", "_strangers", "descriptors", "hits", "total")
+    __slots__ = (
+        "_by_origin",
+        "_came",
+        "_count",
+        "_counted_at",
+        "_known",
+        "_limits",
+        "_others",
+        "_strangers",
+        "descriptors",
+        "hits",
+        "total",
+    )
 
-    def __init__(self, limits: LimitSettings, descriptors: int = 1 << 20) -> None:
+    def __init__(self, limits: LimitSettings, descriptors: int = 1 << 20, count: Callable[[], int] = lambda: 0) -> None:
         self._limits = limits
         self._by_origin: Counter[str] = Counter()
         self._strangers: dict[Place, None] = {}  # the oldest first
         self._known: OrderedDict[str, None] = OrderedDict()
+        self._came: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # how often each may come still, and when told
         self.descriptors = descriptors
+        self._count = count
+        self._counted_at = -COUNT_EVERY_S
+        self._others = 0  # descriptors of anything but connections
         self.total = 0
         self.hits: Counter[str] = Counter()
 
@@ -68,8 +103,8 @@ class ConnectionBudget:
     def unauthenticated(self) -> int:
         return len(self._strangers)
 
-    def enter(self, address: str, now: float, descriptor: int = 0, *, counted: bool = True) -> Place:
-        """A place for one more connection from ``address``, at the system's number ``descriptor``.
+    def enter(self, address: str, now: float, *, counted: bool = True) -> Place:
+        """A place for one more connection from ``address``.
 
         Not ``counted``, it only wants a descriptor. Raises LimitError, naming which limit, and counts but the refusal
         then.
@@ -78,23 +113,21 @@ class ConnectionBudget:
         place = Place(self, address, now, known=origin(address) in self._known)
         try:
             if not counted:
-                if self._is_short(descriptor, _NOBODY):
+                if self._is_short(now, _NOBODY):
                     raise LimitError("descriptors", _NO_DESCRIPTORS)
                 place.gone = True
                 return place
             if self._by_origin[place.origin] >= limits.most_per_address:
                 raise LimitError("connections_per_address", f"too many connections from {place.origin}")
-            kept = _NOT_PUBLISHERS if place.known else _NOT_STRANGERS
-            if self._is_short(descriptor, kept) and not self._make_room("descriptors", now):
-                raise LimitError("descriptors", _NO_DESCRIPTORS)
-            if self.total >= limits.connections and not (place.known and self._make_room("connections", now)):
-                raise LimitError("connections", f"{self.total} connections are open, the most there may be")
-            if (
-                not place.known
-                and len(self._strangers) >= limits.connections_unauthenticated
-                and not self._make_room("connections_unauthenticated", now)
-            ):
-                raise LimitError("connections_unauthenticated", "too many connections have not shown a key yet")
+            if not place.known and not self._may_come(place.origin, now):
+                raise LimitError("connects_per_address", f"{place.origin} connects too often without a key")
+            if self._is_short(now, _NOT_PUBLISHERS if place.known else _NOT_STRANGERS):
+                self._make_room("descriptors", _NO_DESCRIPTORS, place)
+            if self.total >= limits.connections:
+                self._make_room("connections", f"{self.total} connections are open, the most there may be", place)
+            if not place.known and len(self._strangers) >= limits.connections_unauthenticated:
+                words = "too many connections have not shown a key yet"
+                self._make_room("connections_unauthenticated", words, place)
         except LimitError as error:
             self.hits[error.limit] += 1
             if not self._by_origin[place.origin]:
@@ -106,24 +139,43 @@ class ConnectionBudget:
             self._strangers[place] = None
         return place
 
-    def _is_short(self, descriptor: int, kept: float) -> bool:
-        """Descriptors have the lowest free number, so a high one says how many are in use."""
-        return descriptor >= self.descriptors - min(self.descriptors * kept, _KEPT_MOST)
+    def _is_short(self, now: float, kept: float) -> bool:
+        """Whether no more than the share ``kept`` of the descriptors are left."""
+        if now - self._counted_at >= COUNT_EVERY_S:
+            self._counted_at = now
+            self._others = self._count() - self.total
+        return self._others + self.total >= self.descriptors - min(self.descriptors * kept, _KEPT_MOST)
 
-    def _make_room(self, limit: str, now: float) -> bool:
-        """Put one out that has not shown a key, if there is one that had the time to; ``limit`` says what for."""
-        if not self._strangers:
-            return False
-        counts = Counter(place.origin for place in self._strangers)
-        most = max(counts.values())
-        victim = next(place for place in self._strangers if counts[place.origin] == most)
-        if now - victim.since < GRACE_S:
-            return False
+    def _may_come(self, whose: str, now: float) -> bool:
+        """A purse of as many connects as there may be connections, which fills again within so many seconds."""
+        most = self._limits.most_per_address
+        left, at = self._came.pop(whose, (float(most), now))
+        left = min(most, left + (now - at) * self._limits.connects_per_s * most / self._limits.connections_per_address)
+        self._came[whose] = (max(0.0, left - 1), now)
+        if len(self._came) > KNOWN_MOST:
+            self._came.popitem(last=False)
+        return left >= 1
+
+    def _make_room(self, limit: str, words: str, place: Place) -> None:
+        """Put one out for ``place`` that has not shown a key. Raises LimitError where all have just come."""
+        victim = self._victim(place.since)
+        if victim is None:
+            raise LimitError(limit, words)
         self.hits[limit] += 1
+        place.displaced = True
         victim.evicted = "no key yet, and others need the place"
         victim.leave()
         victim.close()
-        return True
+
+    def _victim(self, now: float) -> Place | None:
+        """Of those that had their time, the oldest of whoever has most; the silent come before those that greeted."""
+        for greeted, grace_s in ((False, SILENT_S), (True, GREETED_S)):
+            late = [other for other in self._strangers if other.greeted is greeted and now - other.since >= grace_s]
+            if late:
+                counts = Counter(other.origin for other in late)
+                most = max(counts.values())
+                return next(other for other in late if counts[other.origin] == most)
+        return None
 
     # --- called by places --------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import os
 import resource
 import socket
 import ssl
@@ -45,6 +46,14 @@ def raise_descriptor_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
     return soft
+
+
+def open_descriptors() -> int:
+    """How many this process has open; 0 where the system does not tell."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
 
 
 class Listener:
@@ -112,20 +121,23 @@ class Listener:
                     self._loop.remove_reader(other)
                 self._rest = self._loop.call_later(REST_S, self._listen)
                 return
-            self._take(made, str(peer[0]) if peer else "?")
+            if self._take(made, str(peer[0]) if peer else "?"):
+                return
 
-    def _take(self, made: socket.socket, address: str) -> None:
+    def _take(self, made: socket.socket, address: str) -> bool:
+        """Whether another must close before the next is taken: until then it still has its descriptor."""
         try:
-            place = self._budget.enter(address, self._loop.time(), made.fileno(), counted=self._counted)
+            place = self._budget.enter(address, self._loop.time(), counted=self._counted)
         except LimitError as error:
             made.close()
             log.warning("connection refused", door=self._what, address=address, limit=error.limit, reason=str(error))
-            return
+            return False
         made.setblocking(False)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._open(made, place))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
+        return place.displaced
 
     async def _open(self, made: socket.socket, place: Place) -> None:
         """Give it a protocol, which has the place then, behind TLS where there is any. It is closed if that fails."""

@@ -54,6 +54,8 @@ class UploadConnection(RequestHandler):
 
     def heard(self) -> None:
         """A whole request head has come."""
+        if self.place is not None:
+            self.place.greeted = True
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None

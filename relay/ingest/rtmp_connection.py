@@ -97,6 +97,7 @@ class RtmpConnection(Wire):
         else:
             self._flush()
             self._ticked = self._lease is not None
+            self._place.greeted = self._connection.handshaken
 
     def _media(self, received: list[events.Event], now: float, nbytes: int) -> None:
         lease, depacketizer = self._lease, self._depacketizer
@@ -253,7 +254,9 @@ class RtmpConnection(Wire):
         self._close_transport()
 
     def drop(self, reason: str) -> None:
-        """Close without a word: the peer would not read it."""
+        """Close without a word: the peer would not read it. Idempotent."""
+        if self._ending:
+            return
         self._ending = True
         self._ended(reason, self._lease.stream.name if self._lease is not None else None)
         self.abort()

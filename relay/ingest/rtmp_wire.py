@@ -42,8 +42,8 @@ class Wire(asyncio.BufferedProtocol):
         """``nbytes`` have come into the buffer; or none, and the connection has more of what came before."""
         raise AssertionError("for the connection")
 
-    def end(self, reason: str, *, clean: bool) -> None:
-        """Tell the peer why, and close. Idempotent."""
+    def drop(self, reason: str) -> None:
+        """Close without a word."""
         raise AssertionError("for the connection")
 
     def _trust(self) -> None:
@@ -58,7 +58,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
         # The transport's own, to set options on and to read: uvloop's stand-in looks its address up with every call.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, transport.get_extra_info("socket").fileno())
-        self._place.close = lambda: self.end(self._place.evicted, clean=False)
+        self._place.close = lambda: self.drop(self._place.evicted)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -56,11 +56,15 @@ async def _attacked(bench: Bench, honest: Honest, what: str, kind: str, *, secon
         took, failed = seen["took"], seen["failed"]
         p99_ms = 1000 * percentile(took, 0.99) if took else float("inf")
         most_ms = MOST_MS if not bench.quick else 5 * MOST_MS
+        # Who was never seen may be unlucky once: an encoder tries again.
+        is_in = not failed if who == "known" else len(took) > count / 2
         bench.figure(
             f"{what}: honest connects, {who}, p99 of {count}",
-            f"{p99_ms:.0f} ms" + (f", refused {failed}" if failed else ""),
-            f"≤ {MOST_MS:.0f} ms, none refused" + (f" ({most_ms:.0f} ms in the short run)" if bench.quick else ""),
-            p99_ms <= most_ms and not failed,
+            f"{p99_ms:.0f} ms" + (f", {sum(failed.values())} refused" if failed else ""),
+            f"≤ {MOST_MS:.0f} ms"
+            + (f" ({most_ms:.0f} ms in the short run)" if bench.quick else "")
+            + (", none refused" if who == "known" else ", most get in"),
+            p99_ms <= most_ms and is_in,
         )
     await attack.done(seconds * 4 + 60)
     seen = result(attack)
