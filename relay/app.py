@@ -17,7 +17,7 @@ from relay.config import Settings, split_address
 from relay.control import Control
 from relay.control.alerts import Alerts
 from relay.control.history import History
-from relay.control.limit_hits import limit_hits
+from relay.control.limit_hits import limit_hits, within_series
 from relay.control.models import NewChannel
 from relay.database import Database
 from relay.database.crypto import make_once
@@ -116,7 +116,7 @@ class App:
             lag=self.lag,
             watched=self.live.watched,
             kept_bytes=lambda: self.live.kept_bytes,
-            channels=lambda: self.control.channel_names,
+            channels=self._measured_channels,
             expected=lambda name: self.control.is_expected(name),
             console=lambda: f"{self._playback_base()}/",
             limit_hits=self._limit_hits,
@@ -186,6 +186,10 @@ class App:
         if any(listener.is_resting for listener in (*self.ingest.listeners, *self.hls.listeners)):
             problems.append("no more connections can be taken: this process has no file descriptors left")
         return problems
+
+    def _measured_channels(self) -> list[str]:
+        most = self.settings.limits.metric_series
+        return within_series(self.control.channel_names, self.egress, most, self.budget.hits)
 
     def _limit_hits(self) -> Counter[str]:
         names = self.control.channel_names

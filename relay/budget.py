@@ -11,6 +11,7 @@ from relay.throttle import origin
 SILENT_S, GREETED_S = 0.3, 2.0
 KNOWN_MOST = 10_000  # origins remembered
 COUNT_EVERY_S = 1.0
+FEWEST_CONNECTS = 20  # that anybody may make at once
 _KEPT_MOST = 512
 _NO_DESCRIPTORS = "this process may not open more files; raise its limit (ulimit -n, LimitNOFILE)"
 # Of the descriptors there are, those that strangers may not take, those that publishers may not either (files of the
@@ -147,10 +148,10 @@ class ConnectionBudget:
         return self._others + self.total >= self.descriptors - min(self.descriptors * kept, _KEPT_MOST)
 
     def _may_come(self, whose: str, now: float) -> bool:
-        """A purse of as many connects as there may be connections, which fills again within so many seconds."""
-        most = self._limits.most_per_address
+        """A purse of as many connects as there may be connections, which fills by ``connects_per_s``."""
+        most = max(self._limits.most_per_address, FEWEST_CONNECTS)
         left, at = self._came.pop(whose, (float(most), now))
-        left = min(most, left + (now - at) * self._limits.connects_per_s * most / self._limits.connections_per_address)
+        left = min(most, left + (now - at) * self._limits.most_connects_per_s)
         self._came[whose] = (max(0.0, left - 1), now)
         if len(self._came) > KNOWN_MOST:
             self._came.popitem(last=False)

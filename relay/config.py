@@ -157,6 +157,7 @@ class LimitSettings(Section):
     hls_window_segments: int = Field(3, ge=1)  # and how many wait
     http_body_bytes: int = Field(1024 * 1024, ge=1024)
     http_deadline_s: float = Field(10.0, gt=0)
+    metric_series: int = Field(10_000, ge=1000)
     shutdown_s: float = Field(10.0, gt=0)
     hls_redirects: int = Field(0, ge=0, le=5)
 
@@ -164,6 +165,11 @@ class LimitSettings(Section):
     def most_per_address(self) -> int:
         """Connections from one address, in all. Wrong keys are counted as strictly whoever shares it."""
         return self.connections_per_address * (CARRIER if self.shared_addresses else 1)
+
+    @property
+    def most_connects_per_s(self) -> float:
+        """From one address that has shown no key."""
+        return self.connects_per_s * (CARRIER if self.shared_addresses else 1)
 
 
 class HoldSettings(Section):

@@ -88,12 +88,13 @@ class Listener:
         return self._rest is not None
 
     def close(self) -> None:
-        """Stop listening, and end what has not got through its TLS handshake."""
+        """Stop listening, and end what has not got through its TLS handshake. Idempotent."""
         if self._rest is not None:
             self._rest.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
             listening.close()
+        self._sockets = []
         for task in self._opening:
             task.cancel()
 

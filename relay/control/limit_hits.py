@@ -13,6 +13,23 @@ _DESTINATION = {"timeout": "destination_answer", "stalled": "destination_stall"}
 _SOURCE = {"timeout": "source_answer", "too_large": "source_size", "redirect": "hls_redirects", "silent": "media_idle"}
 
 
+# What one more channel, and one more destination of it, may add to the metrics.
+CHANNEL_SERIES, DESTINATION_SERIES, OTHER_SERIES = 60, 24, 400
+
+
+def within_series(channels: Iterable[str], egress: EgressManager, most: int, hits: Counter[str]) -> list[str]:
+    """The ``channels`` whose metrics fit into so many series; those behind them are left out, and that is counted."""
+    found: list[str] = []
+    left = most - OTHER_SERIES
+    for name in channels:
+        left -= CHANNEL_SERIES + DESTINATION_SERIES * len(egress.status(name))
+        if left < 0:
+            hits["metric_series"] += 1
+            break
+        found.append(name)
+    return found
+
+
 def limit_hits(
     strangers: Mapping[str, int],
     admission: Admission,

@@ -10,7 +10,7 @@ from relay.protocol.rtmp.chunk import write_message
 from relay.protocol.rtmp.server import ServerConnection
 from tests.attack.bombs import BOMBS, Bomb
 from tests.attack.honest import Honest, Watch
-from tests.attack.strangers import GREETING
+from tests.attack.peers import GREETING
 from tests.chaos.bench import Bench
 
 MOST_MS, MOST_MIB = 5.0, 1.0
