@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("relay.ingest.rtmp")
 
 AWAITING_MOST = 1024  # with a disk that commits nothing, coarser steps instead of more memory
+GOODBYE_S = 5.0
 ACK_EVERY_S = 0.5  # well inside the promise that an acknowledgement is never held over 1 s
 # ffmpeg looks at what it is told once in ten packets, and never before it closes. Closing on an unread message makes
 # its kernel reset the connection, with its last frames and its goodbye still unsent: it is told nothing.
@@ -44,6 +45,7 @@ class RtmpConnection(Wire):
         self._handshaken_at: float | None = None
         self._media_at: float | None = None
         self._stalled = False
+        self._goodbye_at = 0.0
         self._app = self._encoder = self._flash_ver = ""
         self._lease: Lease | None = None
         self._depacketizer: Depacketizer | None = None
@@ -280,8 +282,11 @@ class RtmpConnection(Wire):
             player.close()
 
     def check(self, now: float) -> None:
-        """Deadlines: handshake, first media, silence. Called twice a second."""
+        """Deadlines: handshake, first media, silence, goodbye. Called twice a second."""
         if self._ending:
+            self._goodbye_at = self._goodbye_at or now
+            if now - self._goodbye_at > GOODBYE_S:
+                self.abort()  # it does not read its last words, and would keep its place for them
             return
         limits = self._door.settings.limits
         since = self._opened_at

@@ -256,3 +256,32 @@ async def test_a_fault_of_ours_ends_one_connection_with_its_line(
             await until(lambda: app.ingest.stats.open == 1)
         assert [item["event"] for item in told] == ["connection failed"]
         assert publisher.ended is None
+
+
+async def test_who_does_not_read_the_goodbye_loses_its_place_all_the_same(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.ingest.rtmp_connection.GOODBYE_S", 0.5)
+    limits = {"write_stall_s": 60, "backlog_bytes": 8_000_000}
+    async with running_app(tmp_path, limits=limits, archive={"store": "off"}) as app:
+        channel = app.control.channel("demo")
+        with socket.socket() as stuck:
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            async with Publisher(publish_url(app)) as publisher:
+                await publisher.send(clip, speed=None, until_ms=1000)
+                await until(lambda: app.hub.stream("demo").seq > 0)
+                stuck.connect(("127.0.0.1", app.ingest.ports[0]))
+                player = make_client("play", stream_name=f"demo?key={channel.read_key}")
+                while player.state is not ClientState.LIVE:
+                    stuck.sendall(player.data_to_send())
+                    player.receive(await asyncio.to_thread(stuck.recv, 4096), 0.0)
+                playing = next(item for item in app.ingest._connections if item._player is not None)
+                assert playing._transport is not None
+                step = 0
+                while not playing._transport.get_write_buffer_size():
+                    step += 1
+                    await publisher.send(clip, speed=None, offset_ms=step * 12_100)
+                    await asyncio.sleep(0.1)
+                playing.end("for the test", clean=True)
+                await until(lambda: app.ingest.stats.open == 1, 10)
+                assert app.budget.total == 1
