@@ -54,7 +54,7 @@ async def _floods(bench: Bench, honest: Honest) -> None:
     ):
         for key in ("", spare_key(PHONES)):
             async with Watch(honest.relay) as watch:
-                seen = await honest.strangers("flood", seconds=bench.times(10, 2), kind=kind, key=key)
+                seen = await honest.strangers("flood", seconds=bench.times(10, 1), kind=kind, key=key)
             share = watch.share - quiet.share
             who = "with a key" if key else "without a key"
             bench.figure(

@@ -50,7 +50,7 @@ async def run(bench: Bench) -> None:
     async with Honest(bench, runner=limited, ARCHIVE__STORE="file:archive") as honest:
         relay = honest.relay
         await honest.publishes()
-        seconds = bench.times(30, 5)
+        seconds = bench.times(30, 3)
         async with Watch(relay) as watch:
             attack = honest.begin("hold", connections=2000, addresses=200, seconds=seconds)
             health = Health(relay)

@@ -115,7 +115,7 @@ class Honest:
             await self.relay.wait_channel(f"c{number}", "live")
             await self.relay.wait_destination(f"c{number}", "d", "live")
         self._period()
-        await asyncio.sleep(self.bench.times(15, 4))
+        await asyncio.sleep(self.bench.times(15, 3))
         self._period()
         return self
 

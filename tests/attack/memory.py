@@ -55,7 +55,7 @@ async def _run(bench: Bench, runner: tuple[str, ...], how: str) -> None:
     async with Honest(bench, runner=runner, ARCHIVE__STORE="file:archive") as honest:
         relay = honest.relay
         await honest.publishes()
-        seconds = bench.times(30, 5)
+        seconds = bench.times(30, 3)
         async with Watch(relay) as watch:
             attacks = [
                 honest.begin(
