@@ -5,6 +5,7 @@ import ctypes
 import gc
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -12,11 +13,13 @@ import uvloop
 
 from relay.archive import Archive
 from relay.audit import AuditLog
+from relay.budget import ConnectionBudget
 from relay.certificates import Watch
 from relay.config import Settings, split_address
 from relay.control import Control
 from relay.control.alerts import Alerts
 from relay.control.history import History
+from relay.control.limit_hits import limit_hits, within_series
 from relay.control.models import NewChannel
 from relay.control.token import AdminToken
 from relay.database import Database
@@ -31,6 +34,7 @@ from relay.ingest.links import Links
 from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
 from relay.ingest.source import Around
+from relay.listen import open_descriptors, raise_descriptor_limit
 from relay.logs import setup_logs
 from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
@@ -61,14 +65,17 @@ class App:
         load = Load(settings.limits.load)
         self.hub = Hub(settings.hold.limit_s, load)
         self.admission = Admission(settings.limits.auth_failures_per_minute)
+        self.budget = ConnectionBudget(settings.limits, raise_descriptor_limit(), open_descriptors)
         off = settings.archive.store == "off"
         self.archive = None if off else Archive(settings, self.database.recordings, self.hub)
         self.live = LiveChannels(self.hub, self.archive, settings)
         self.egress = EgressManager(self.hub, settings)
         self.links = Links(self.hub, self.admission)
         ticker = Ticker(loop, settings.rtmp.tick_ms, settings.rtmp.tick_most_ms, load)
-        self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker)
-        self.hls = HlsPush(self.hub, self.admission, self.links, settings, notes=self._notes, backfill=self._backfill)
+        self.ingest = RtmpIngest(self.hub, self.admission, self.links, settings, ticker, self.budget)
+        self.hls = HlsPush(
+            self.hub, self.admission, self.links, settings, self.budget, notes=self._notes, backfill=self._backfill
+        )
         self.pulls = Pulls(
             Around(
                 hub=self.hub,
@@ -112,9 +119,10 @@ class App:
             lag=self.lag,
             watched=self.live.watched,
             kept_bytes=lambda: self.live.kept_bytes,
-            channels=lambda: self.control.channel_names,
+            channels=self._measured_channels,
             expected=lambda name: self.control.is_expected(name),
             console=lambda: f"{self._playback_base()}/",
+            limit_hits=self._limit_hits,
         )
         self.web = WebServer(
             settings,
@@ -130,6 +138,7 @@ class App:
             metrics=lambda: render(collector, SafetyCollector(self.certificates, self.audit)),
             problems=self.problems,
             share_base=self._share_base,
+            budget=self.budget,
         )
         if self.archive is not None:
             self.archive.expire = self._expire
@@ -194,7 +203,18 @@ class App:
         """Why the relay is not ready; empty when it is."""
         if not self._started:
             return ["starting or stopping"]
-        return self.archive.problems() if self.archive is not None else []
+        problems = self.archive.problems() if self.archive is not None else []
+        if any(listener.is_resting for listener in (*self.ingest.listeners, *self.hls.listeners)):
+            problems.append("no more connections can be taken: this process has no file descriptors left")
+        return problems
+
+    def _measured_channels(self) -> list[str]:
+        most = self.settings.limits.metric_series
+        return within_series(self.control.channel_names, self.egress, most, self.budget.hits)
+
+    def _limit_hits(self) -> Counter[str]:
+        names = self.control.channel_names
+        return limit_hits(self.budget.hits, self.admission, self.egress, self.pulls, self.archive, names)
 
     def _publish_host(self) -> tuple[str, int]:
         host, _ = split_address(self.settings.rtmp.listen)

@@ -28,6 +28,9 @@ def _check_address(value: object) -> object:
 Address = Annotated[str, BeforeValidator(_check_address)]
 
 
+CARRIER = 10
+
+
 class Section(BaseModel):
     """A table of the settings file: unknown keys are errors, values do not change after start."""
 
@@ -145,6 +148,9 @@ class LimitSettings(Section):
     connections: int = Field(1000, ge=1)
     connections_unauthenticated: int = Field(200, ge=1)
     connections_per_address: int = Field(50, ge=1)
+    connects_per_s: float = Field(1.0, gt=0)  # from one address that has shown no key, once it came as often as that
+    shared_addresses: bool = False  # phones behind one carrier's address: CARRIER times as many connections from each
+    connection_share: float = Field(0.1, gt=0, le=1)  # of a core, that one connection may take in the long run
     auth_failures_per_minute: int = Field(10, ge=1)
     hls_segment_bytes: int = Field(20 * 1024 * 1024, ge=65536)
     hls_segment_s: float = Field(12.0, ge=1)
@@ -153,8 +159,19 @@ class LimitSettings(Section):
     hls_window_segments: int = Field(3, ge=1)  # and how many wait
     http_body_bytes: int = Field(1024 * 1024, ge=1024)
     http_deadline_s: float = Field(10.0, gt=0)
+    metric_series: int = Field(10_000, ge=1000)
     shutdown_s: float = Field(10.0, gt=0)
     hls_redirects: int = Field(0, ge=0, le=5)
+
+    @property
+    def most_per_address(self) -> int:
+        """Connections from one address, in all. Wrong keys are counted as strictly whoever shares it."""
+        return self.connections_per_address * (CARRIER if self.shared_addresses else 1)
+
+    @property
+    def most_connects_per_s(self) -> float:
+        """From one address that has shown no key."""
+        return self.connects_per_s * (CARRIER if self.shared_addresses else 1)
 
 
 class HoldSettings(Section):

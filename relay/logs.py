@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from relay.config import LogSettings
+from relay.log_quota import LogQuota
 from relay.redaction import known
 
 log = structlog.get_logger("relay")
@@ -37,7 +38,7 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
     )
     renderer.append(_censored)
     structlog.configure(
-        processors=[*shared, *listeners, *renderer],
+        processors=[LogQuota(), *shared, *listeners, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,

@@ -99,6 +99,7 @@ class RelayCollector(Collector):
         channels: Callable[[], Iterable[str]],
         expected: Callable[[str], bool],
         console: Callable[[], str],
+        limit_hits: Callable[[], Mapping[str, int]],
     ) -> None:
         self._hub = hub
         self._links = links
@@ -115,6 +116,7 @@ class RelayCollector(Collector):
         self._channels = channels
         self._expected = expected
         self._console = console
+        self._limit_hits = limit_hits
 
     def collect(self) -> Iterator[Metric]:
         names = list(self._channels())
@@ -188,7 +190,7 @@ class RelayCollector(Collector):
         connects = CounterMetricFamily(
             "relay_publisher_connects", "Attempts to publish or play, by outcome", labels=["channel", "outcome"]
         )
-        limits = CounterMetricFamily("relay_limit_hits", "Connections that met a limit", labels=["limit"])
+        limits = CounterMetricFamily("relay_limit_hits", "How often a limit was met", labels=["limit"])
         connected = GaugeMetricFamily(
             "relay_publisher_connected", "1 while a publisher is connected, sending or not", labels=["channel"]
         )
@@ -200,7 +202,7 @@ class RelayCollector(Collector):
                 rtt.add_metric([name], publisher.rtt_s)
         for (channel, outcome), count in self._admission.outcomes.items():
             connects.add_metric([channel, outcome], count)
-        for limit, count in (self._rtmp.stats.limit_hits + self._hls.stats.limit_hits).items():
+        for limit, count in self._limit_hits().items():
             limits.add_metric([limit], count)
         rate = GaugeMetricFamily(
             "relay_ingest_kbps", "Bitrate that arrived from the publisher, in kbit/s", labels=["channel", "window"]

@@ -1,11 +1,25 @@
 """Throttle: how often an address failed of late. Bounded, however many addresses try."""
 
+import ipaddress
 import time
 from collections import deque
 from collections.abc import Callable
 
 WINDOW_S = 60.0
 MOST_ADDRESSES = 10_000
+
+
+def origin(address: str) -> str:
+    """Who is behind ``address``, as far as it tells: itself in IPv4, the /64 that one customer has in IPv6."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(found) >> 64 << 64)) + "/64"
 
 
 class Throttle:
@@ -25,12 +39,13 @@ class Throttle:
 
     def is_full(self, address: str) -> bool:
         """Whether ``address`` has failed as often as it may."""
-        times = self._failures.get(address)
+        times = self._failures.get(origin(address))
         return times is not None and len(times) == self._most and self._clock() - times[0] < WINDOW_S
 
     def note(self, address: str) -> None:
         """One more failure, or a try whose end is not known yet."""
         now = self._clock()
+        address = origin(address)
         if address not in self._failures and len(self._failures) >= MOST_ADDRESSES:
             self._failures = {key: times for key, times in self._failures.items() if now - times[-1] < WINDOW_S}
             if len(self._failures) >= MOST_ADDRESSES:
@@ -39,6 +54,7 @@ class Throttle:
 
     def forgive(self, address: str) -> None:
         """The last one noted was none."""
+        address = origin(address)
         times = self._failures.get(address)
         if times:
             times.pop()

@@ -3,7 +3,7 @@
 import pytest
 
 from relay import throttle
-from relay.throttle import WINDOW_S, Throttle
+from relay.throttle import WINDOW_S, Throttle, origin
 
 
 class Clock:
@@ -49,3 +49,24 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     counted.note("d")
     assert len(counted) == 1
     assert counted.is_full("d")
+
+
+@pytest.mark.parametrize(
+    ("address", "whose"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::1", "::/64"),
+        ("?", "?"),
+        ("no:address", "no:address"),
+    ],
+)
+def test_an_ipv6_customer_has_one_name_however_many_addresses(address: str, whose: str) -> None:
+    assert origin(address) == whose
+    counted = Throttle(1)
+    counted.note(address)
+    assert counted.is_full(whose.replace("::/64", "::5") if whose.endswith("/64") else whose)
+    counted.forgive(address)
+    assert not counted.is_full(address)

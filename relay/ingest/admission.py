@@ -1,14 +1,15 @@
 """Admission: may this key publish, or play, and which channel is it for. In memory, by SHA-256, throttled."""
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from relay.errors import RefusedError
 from relay.secret import Secret
-from relay.throttle import Throttle
+from relay.throttle import Throttle, origin
 
 _MOST_FORMER = 1000
+_MOST_CAME = 10_000
 _CHANGED = "this stream key was changed: copy the new one from the relay, or ask the operator for it"
 _WRONG = "wrong key: copy it again from the relay, or ask the operator for it"
 UNKNOWN = "unknown"  # the channel label of refusals: nothing a stranger wrote becomes a label
@@ -27,6 +28,7 @@ class Admission:
         self._former: dict[str, None] = {}  # digests of stream keys that were right once, oldest first
         self._digests: dict[str, tuple[str, str]] = {}
         self._throttle = Throttle(failures_per_minute, clock)
+        self._came: OrderedDict[tuple[str, str], None] = OrderedDict()  # (origin, digest) of keys that were right
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def set_channel(self, name: str, publish_key: Secret, read_key: Secret) -> None:
@@ -74,16 +76,23 @@ class Admission:
         return found
 
     def _admit(self, index: dict[str, tuple[str, Secret]], key: str, address: str, *, is_counted: bool = True) -> str:
-        if self._throttle.is_full(address):
+        shown = Secret(key)
+        digest = shown.digest()
+        here = origin(address), digest
+        # Strangers guess, and phones behind the same carrier's address have shown theirs before: no guess is tried.
+        if self._throttle.is_full(address) and here not in self._came:
             self.outcomes[UNKNOWN, "throttled"] += 1
             raise RefusedError("throttled", "too many wrong keys from this address; wait a minute and check the key")
-        shown = Secret(key)
-        if shown.digest() in self._former:  # no guess: others at this address are not to wait for it
+        if digest in self._former:  # no guess: others at this address are not to wait for it
             self.outcomes[UNKNOWN, "bad_key"] += 1
             raise RefusedError("bad_key", _CHANGED)
-        name, expected = index.get(shown.digest(), ("", Secret("")))
+        name, expected = index.get(digest, ("", Secret("")))
         if not name or shown != expected:
             self._refuse("bad_key", _WRONG, address)
+        self._came[here] = None
+        self._came.move_to_end(here)
+        if len(self._came) > _MOST_CAME:
+            self._came.popitem(last=False)
         if is_counted:
             self.outcomes[name, "accepted"] += 1
         return name

@@ -1,13 +1,9 @@
-"""What every door in has in common: how a publisher shows itself, and how many connections strangers may hold."""
+"""What every door in has in common: how a publisher shows itself, and what the kernel knows of its connection."""
 
 import socket
 import struct
-from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from relay.config import LimitSettings
-from relay.errors import LimitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,40 +42,3 @@ def tcp_info(sock: socket.socket | None) -> TcpInfo:
     rtt_us: int = struct.unpack_from("=I", info, 8 + 15 * 4)[0]
     out_of_order: int = struct.unpack_from("=I", info, 224)[0] if len(info) >= 228 else 0
     return TcpInfo(rtt_us / 1e6 if rtt_us else None, out_of_order)
-
-
-class ConnectionBudget:
-    """Counts open connections: in all, not yet authenticated, and per address. Full means refused, at the door."""
-
-    __slots__ = ("_by_address", "_limits", "total", "unauthenticated")
-
-    def __init__(self, limits: LimitSettings) -> None:
-        self._limits = limits
-        self._by_address: Counter[str] = Counter()
-        self.total = 0
-        self.unauthenticated = 0
-
-    def enter(self, address: str) -> None:
-        """One more connection from ``address``. Raises LimitError, naming which limit, and counts nothing then."""
-        limits = self._limits
-        if self.total >= limits.connections:
-            raise LimitError("connections", f"{self.total} connections are open, the most there may be")
-        if self.unauthenticated >= limits.connections_unauthenticated:
-            raise LimitError("connections_unauthenticated", "too many connections have not shown a key yet")
-        if self._by_address[address] >= limits.connections_per_address:
-            raise LimitError("connections_per_address", f"too many connections from {address}")
-        self._by_address[address] += 1
-        self.total += 1
-        self.unauthenticated += 1
-
-    def authenticated(self) -> None:
-        """One of the connections has shown a right key."""
-        self.unauthenticated -= 1
-
-    def leave(self, address: str, *, authenticated: bool) -> None:
-        self.total -= 1
-        if not authenticated:
-            self.unauthenticated -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]

@@ -9,6 +9,8 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from relay import listen
+from relay.budget import ConnectionBudget
 from relay.certificates import Certificate
 from relay.config import Settings
 from relay.errors import LimitError, MediaError, ProtocolError, RefusedError, RelayError, SpoolError
@@ -45,9 +47,9 @@ class HlsStats:
 
     __slots__ = ("limit_hits", "open", "segments")
 
-    def __init__(self) -> None:
+    def __init__(self, limit_hits: Counter[str]) -> None:
         self.segments: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
-        self.limit_hits: Counter[str] = Counter()
+        self.limit_hits = limit_hits
         self.open = 0
 
 
@@ -80,7 +82,15 @@ class HlsPush:
     """One listener for all channels; the key in the address says which."""
 
     def __init__(
-        self, hub: Hub, admission: Admission, links: Links, settings: Settings, *, notes: Notes, backfill: Backfill
+        self,
+        hub: Hub,
+        admission: Admission,
+        links: Links,
+        settings: Settings,
+        budget: ConnectionBudget,
+        *,
+        notes: Notes,
+        backfill: Backfill,
     ) -> None:
         self._hub = hub
         self._admission = admission
@@ -89,8 +99,8 @@ class HlsPush:
         self._notes = notes
         self._backfill = backfill
         self.demuxer = Demuxer(settings.limits)
-        self._stats = HlsStats()
-        self._listener = Listener(settings.limits, self._handle, self._turned_away)
+        self._stats = HlsStats(budget.hits)
+        self._listener = Listener(settings.limits, self._handle, budget)
         self._channels: dict[str, _Channel] = {}
         self.certificate: Certificate | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -99,6 +109,10 @@ class HlsPush:
     def stats(self) -> HlsStats:
         self._stats.open = self._listener.open
         return self._stats
+
+    @property
+    def listeners(self) -> list[listen.Listener]:
+        return [] if self._listener.listener is None else [self._listener.listener]
 
     @property
     def port(self) -> int:
@@ -121,9 +135,6 @@ class HlsPush:
         for channel in self._channels.values():
             channel.feed.end(clean=False)  # its recording goes on after the restart
         await self.demuxer.close()
-
-    def _turned_away(self, limit: str) -> None:
-        self._stats.limit_hits[limit] += 1
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -10,10 +10,9 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.web_protocol import RequestHandler
 
+from relay import listen
+from relay.budget import ConnectionBudget, Place
 from relay.config import LimitSettings
-from relay.errors import LimitError
-from relay.ingest.base import ConnectionBudget
-from relay.listen import Quiet, listen
 
 KEEPALIVE_S = 75.0  # encoders keep a connection from one segment to the next
 LINGER_S = 5.0
@@ -25,43 +24,46 @@ log = structlog.get_logger("relay.ingest.hls")
 class UploadConnection(RequestHandler):
     """One client's connection: counted from its first byte to its last."""
 
-    __slots__ = ("_address", "_authenticated", "_is_counted", "_listener", "_silence")
+    __slots__ = ("_ended", "_listener", "_silence", "place")
 
     def __init__(self, manager: "UploadServer", loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(manager, loop=loop, **options)
         self._listener = manager.listener
         self._silence: asyncio.TimerHandle | None = None
-        self._address = "?"
-        self._is_counted = False
-        self._authenticated = False
+        self._ended = ""
+        self.place: Place | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else "?"
-        try:
-            self._listener.budget.enter(self._address)
-        except LimitError as error:
-            self._listener.refused(self._address, error)
-            if isinstance(transport, asyncio.WriteTransport):
-                transport.abort()
-            return
-        self._is_counted = True
+        assert self.place is not None
+        self.place.close = self._make_room
         self._listener.open += 1
         loop = asyncio.get_running_loop()
-        self._silence = loop.call_later(self._listener.limits.http_deadline_s, self.force_close)
+        self._silence = loop.call_later(self._listener.limits.http_deadline_s, self._silent)
+
+    def _make_room(self) -> None:
+        assert self.place is not None
+        self._ended = self.place.evicted
+        self.force_close()
+
+    def _silent(self) -> None:
+        deadline_s = self._listener.limits.http_deadline_s
+        self._ended = f"no whole request within {deadline_s:g} s"
+        self._listener.budget.hits["http_headers"] += 1
+        self.force_close()
 
     def heard(self) -> None:
         """A whole request head has come."""
+        if self.place is not None:
+            self.place.greeted = True
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
 
     def authenticated(self) -> None:
         """It has shown a right key."""
-        if not self._authenticated and self._is_counted:
-            self._authenticated = True
-            self._listener.budget.authenticated()
+        assert self.place is not None
+        self.place.authenticate()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         request = self._current_request
@@ -79,10 +81,13 @@ class UploadConnection(RequestHandler):
             self._messages.clear()
         super().connection_lost(exc)
         self.heard()
-        if self._is_counted:
-            self._is_counted = False
-            self._listener.open -= 1
-            self._listener.budget.leave(self._address, authenticated=self._authenticated)
+        assert self.place is not None
+        self._listener.open -= 1
+        self.place.leave()
+        # Encoders open one for each segment: theirs are told of only where every detail is.
+        say = log.debug if self.place.authenticated else log.info
+        reason = self._ended or (str(exc) if exc else "closed")
+        say("upload connection ended", address=self.place.address, reason=reason)
 
 
 class UploadServer(web.Server):
@@ -95,31 +100,26 @@ class UploadServer(web.Server):
             keepalive_timeout=KEEPALIVE_S,
             lingering_time=LINGER_S,
             auto_decompress=False,
-            logger=Quiet(),
+            logger=listen.Quiet(),
         )
         self.listener = listener
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> UploadConnection:
         return UploadConnection(self, self._loop, **self._kwargs)
 
 
 class Listener:
-    """One address. ``on_refused`` is told which limit turned a connection away; ``open`` counts those there are."""
+    """One address. ``open`` counts the connections there are."""
 
-    def __init__(self, limits: LimitSettings, handler: Handler, on_refused: Callable[[str], None]) -> None:
+    def __init__(self, limits: LimitSettings, handler: Handler, budget: ConnectionBudget) -> None:
         self.limits = limits
-        self.budget = ConnectionBudget(limits)
+        self.budget = budget
         self.open = 0
         self.port = 0  # in use: what was asked for, or what the system chose for port 0
         self._handler = handler
-        self._on_refused = on_refused
         self._going_on: set[asyncio.Future[web.StreamResponse]] = set()
         self._server: UploadServer | None = None
-        self._socket: asyncio.Server | None = None
-
-    def refused(self, address: str, error: LimitError) -> None:
-        self._on_refused(error.limit)
-        log.warning("connection refused", address=address, limit=error.limit, reason=str(error))
+        self.listener: listen.Listener | None = None
 
     def go_on(self, request: web.BaseRequest) -> None:
         """Take a whole request whose client is gone."""
@@ -129,20 +129,28 @@ class Listener:
 
     async def start(self, address: str, tls: ssl.SSLContext | None) -> None:
         """Listen on ``address``. Raises ConfigError when it is taken."""
-        self._server = UploadServer(self, self._handler)
-        self._socket, self.port = await listen(
-            self._server,
+        self._server = server = UploadServer(self, self._handler)
+
+        def connect(place: Place) -> UploadConnection:
+            connection = server()
+            connection.place = place
+            return connection
+
+        self.listener = await listen.listen(
+            connect,
             address,
             tls,
             what="HLS uploads",
             setting="ingest_http.listen",
             handshake_s=self.limits.handshake_s,
+            budget=self.budget,
         )
+        self.port = self.listener.port
 
     async def close(self, within_s: float) -> None:
         """Stop listening; requests under way have ``within_s`` to be answered."""
-        if self._socket is not None:
-            self._socket.close()
+        if self.listener is not None:
+            self.listener.close()
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(within_s)

@@ -7,14 +7,15 @@ from collections import Counter
 
 import structlog
 
+from relay.budget import ConnectionBudget
 from relay.certificates import Certificate
 from relay.config import Settings
 from relay.hub import Hub, Ticker
 from relay.ingest.admission import Admission
-from relay.ingest.base import ConnectionBudget
 from relay.ingest.links import Links
-from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
-from relay.listen import listen
+from relay.ingest.rtmp_connection import RtmpConnection
+from relay.ingest.rtmp_wire import READ_BUFFER_BYTES, STRANGER_BYTES
+from relay.listen import Listener, listen
 from relay.protocol.rtmp.limits import RtmpLimits
 
 SWEEP_S = 0.5
@@ -47,31 +48,40 @@ class RtmpStats:
 
     __slots__ = ("connections", "limit_hits", "open")
 
-    def __init__(self) -> None:
+    def __init__(self, limit_hits: Counter[str]) -> None:
         self.connections = 0
         self.open = 0
-        self.limit_hits: Counter[str] = Counter()
+        self.limit_hits = limit_hits
 
 
 class RtmpIngest:
     """Listens for RTMP (and RTMPS when a certificate is configured) and runs every connection made to it."""
 
-    def __init__(self, hub: Hub, admission: Admission, links: Links, settings: Settings, ticker: Ticker) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        admission: Admission,
+        links: Links,
+        settings: Settings,
+        ticker: Ticker,
+        budget: ConnectionBudget,
+    ) -> None:
         self.hub = hub
         self.links = links
         self.admission = admission
         self.settings = settings
         self.ticker = ticker
-        self.stats = RtmpStats()
-        self.budget = ConnectionBudget(settings.limits)
+        self.stats = RtmpStats(budget.hits)
+        self.budget = budget
         self.limits = rtmp_limits(settings)
         self.bytes_received = links.bytes_received
         # One buffer serves every connection: a read is parsed to its end before the next begins.
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))
+        self.small_buffer = self.buffer[:STRANGER_BYTES]
         self._connections: set[RtmpConnection] = set()
         self.ports: list[int] = []  # in use, plain first: what was asked for, or what the system chose for port 0
         self.certificate: Certificate | None = None
-        self._servers: list[asyncio.Server] = []
+        self.listeners: list[Listener] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing = False
         self._all_closed: asyncio.Event | None = None
@@ -87,24 +97,25 @@ class RtmpIngest:
 
     async def _listen(self, key: str, tls: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        server, port = await listen(
-            lambda: RtmpConnection(self, loop, encrypted=tls is not None),
+        listener = await listen(
+            lambda place: RtmpConnection(self, loop, place, encrypted=tls is not None),
             getattr(self.settings.rtmp, key),
             tls,
             what="RTMP",
             setting=f"rtmp.{key}",
             handshake_s=self.settings.limits.handshake_s,
+            budget=self.budget,
         )
-        self._servers.append(server)
-        self.ports.append(port)
+        self.listeners.append(listener)
+        self.ports.append(listener.port)
 
     async def close(self) -> None:
         """Stop listening, tell every peer, and wait briefly until their sockets are closed."""
         self._closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for server in self._servers:
-            server.close()
+        for listener in self.listeners:
+            listener.close()
         for connection in tuple(self._connections):
             connection.end("the relay is shutting down", clean=False)  # its recording goes on after the restart
         if self._connections:

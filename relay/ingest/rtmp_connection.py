@@ -2,24 +2,24 @@
 
 import asyncio
 import math
-import os
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import structlog
 
+from relay.budget import Place
 from relay.errors import LimitError, ProtocolError, RefusedError
 from relay.hub import BacklogLimit, Lease
 from relay.ingest.base import PublisherInfo, tcp_info
+from relay.ingest.deadlines import Stage, overdue
 from relay.ingest.player import Player
 from relay.ingest.rtmp_media import deliver
+from relay.ingest.rtmp_wire import Wire
 from relay.media import Packet
 from relay.protocol.flv import Depacketizer
 from relay.protocol.rtmp import events
-from relay.protocol.rtmp.server import ServerConnection
 from relay.protocol.rtmp.url import split_publish
 
 if TYPE_CHECKING:
@@ -27,33 +27,25 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("relay.ingest.rtmp")
 
-READ_BUFFER_BYTES = 256 * 1024
-WRITE_BUFFER_BYTES = 256 * 1024
 AWAITING_MOST = 1024  # with a disk that commits nothing, coarser steps instead of more memory
+GOODBYE_S = 5.0
 ACK_EVERY_S = 0.5  # well inside the promise that an acknowledgement is never held over 1 s
 # ffmpeg looks at what it is told once in ten packets, and never before it closes. Closing on an unread message makes
 # its kernel reset the connection, with its last frames and its goodbye still unsent: it is told nothing.
 NEVER_TOLD = "Lavf"
 
 
-class RtmpConnection(asyncio.BufferedProtocol):
+class RtmpConnection(Wire):
     """A publisher (holding a lease on its stream) or a player, or neither yet."""
 
-    def __init__(self, door: "RtmpIngest", loop: asyncio.AbstractEventLoop, *, encrypted: bool) -> None:
-        self._door = door
-        self._loop = loop
-        self._encrypted = encrypted
-        self._transport: asyncio.Transport | None = None
-        self._socket: socket.socket | None = None
-        self._address = "?"
-        self._counted = False
-        self._authenticated = False
+    def __init__(self, door: "RtmpIngest", loop: asyncio.AbstractEventLoop, place: Place, *, encrypted: bool) -> None:
+        super().__init__(door, loop, place, encrypted=encrypted)
         self._connected_at = time.time()
-        self._opened_at = loop.time()
+        self._opened_at = place.since
         self._handshaken_at: float | None = None
         self._media_at: float | None = None
-        self._stalled = self._parked = self._ending = False
-        self._connection = ServerConnection(nonce=os.urandom(3072), now=loop.time(), limits=door.limits)
+        self._stalled = False
+        self._goodbye_at = 0.0
         self._app = self._encoder = self._flash_ver = ""
         self._lease: Lease | None = None
         self._depacketizer: Depacketizer | None = None
@@ -66,31 +58,33 @@ class RtmpConnection(asyncio.BufferedProtocol):
     # --- asyncio ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
-        # The transport's own, to set options on and to read: uvloop's stand-in looks its address up with every call.
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, transport.get_extra_info("socket").fileno())
-        peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else "?"
-        try:
-            self._door.budget.enter(self._address)
-        except LimitError as error:
-            self._door.stats.limit_hits[error.limit] += 1
-            log.warning("connection refused", address=self._address, limit=error.limit, reason=str(error))
-            transport.abort()
-            return
-        self._counted = True
+        super().connection_made(transport)
         self._door.opened(self)
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._door.buffer
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._door.closed(self)
+        channel = self._lease.stream.name if self._lease is not None else None
+        self._leave_stream(clean=False)
+        if not self._ending:
+            self._ended(str(error) if error else "closed by the peer", channel)
 
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._ending:
-            return
-        now = self._loop.time()
+    def pause_writing(self) -> None:
+        if self._player is not None:
+            self._player.pause(self._loop.time())
+        elif not self._ending:
+            self._door.stats.limit_hits["unread"] += 1
+            self.drop("it does not read what it asked for")
+
+    def resume_writing(self) -> None:
+        if self._player is not None:
+            self._player.resume()
+
+    # --- the hot path -----------------------------------------------------------------------------------------
+
+    def _received(self, nbytes: int, now: float) -> None:
         try:
-            received = self._connection.receive(self._door.buffer[:nbytes], now)
+            received = self._connection.receive(self._buffer[:nbytes], now)
             if self._lease is None:
                 for event in received:
                     self._handle(event)
@@ -98,67 +92,14 @@ class RtmpConnection(asyncio.BufferedProtocol):
                 self._media(received, now, nbytes)
         except ProtocolError as error:
             self._broken(error)
-            return
-        self._flush()
-        if self._lease is not None and nbytes < READ_BUFFER_BYTES and not self._parked:
-            # Drained: nothing more is read before the tick, however many segments the phone sends till then.
-            self._parked = True
-            assert self._transport is not None
-            if self._transport.is_reading():
-                self._transport.pause_reading()
-            self._door.ticker.park(self._unpark)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._socket is not None:
-            self._socket.detach()
-            self._socket = None
-        if not self._counted:
-            return
-        self._door.budget.leave(self._address, authenticated=self._authenticated)
-        self._door.closed(self)
-        self._leave_stream(clean=False)
-        if not self._ending:
-            reason = str(error) if error else "closed by the peer"
-            log.info("connection ended", address=self._address, reason=reason)
-
-    def pause_writing(self) -> None:
-        if self._player is not None:
-            self._player.pause(self._loop.time())
-
-    def resume_writing(self) -> None:
-        if self._player is not None:
-            self._player.resume()
-
-    def _unpark(self) -> None:
-        self._parked = False
-        if self._transport is not None and not self._transport.is_closing():
-            # Sockets read this rarely are acknowledged late by the kernel, so the last frames of an encoder with
-            # Nagle's algorithm on may still wait in its own kernel when it exits, and be lost with it.
-            assert self._socket is not None
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            if self._encrypted or not self._read():
-                self._transport.resume_reading()
-
-    def _read(self) -> bool:
-        """Take what has come since the last tick, past the transport: one system call, and no wake-up by the poller.
-
-        False where the transport is to go on: nothing is there, there is more, or the peer is gone.
-        """
-        assert self._socket is not None
-        try:
-            count = self._socket.recv_into(self._door.buffer)
-        except OSError:
-            return False  # nothing yet, or the transport finds out what is wrong
-        if count:
-            try:
-                self.buffer_updated(count)
-            except Exception as error:
-                # As a transport does: whoever is to blame is closed, and the others on this tick are read.
-                log.exception("connection failed", address=self._address, error=repr(error))
-                self.abort()
-        return self._parked or self._transport is None or self._transport.is_closing()
-
-    # --- the hot path -----------------------------------------------------------------------------------------
+        except Exception as error:  # a fault of ours, which ends this one and no other
+            log.exception("connection failed", address=self._address, error=repr(error))
+            self._ending = True
+            self.abort()
+        else:
+            self._flush()
+            self._ticked = self._lease is not None
+            self._place.greeted = self._connection.handshaken
 
     def _media(self, received: list[events.Event], now: float, nbytes: int) -> None:
         lease, depacketizer = self._lease, self._depacketizer
@@ -240,7 +181,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         except (RefusedError, ProtocolError) as error:
             self._refuse(error, lambda text: self._connection.refuse_publish(event.stream_id, text))
             return
-        self._admitted()
+        self._trust()
         pipelined = self._connection.accept_publish(event.stream_id)
         self._flush()
         self._lease = lease = door.hub.publish(channel, self)
@@ -262,7 +203,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
         except (RefusedError, ProtocolError) as error:
             self._refuse(error, lambda text: self._connection.refuse_play(event.stream_id, text))
             return
-        self._admitted()
+        self._trust()
         self._connection.accept_play(event.stream_id)
         self._flush()
         limits = door.settings.limits
@@ -275,11 +216,6 @@ class RtmpConnection(asyncio.BufferedProtocol):
             limit=BacklogLimit(int(limits.backlog_s * 1000), limits.backlog_bytes),
         )
         log.info("playing", channel=channel, address=self._address)
-
-    def _admitted(self) -> None:
-        if not self._authenticated:
-            self._authenticated = True
-            self._door.budget.authenticated()
 
     def _refuse(self, error: RefusedError | ProtocolError, answer: Callable[[str], None]) -> None:
         outcome = error.outcome if isinstance(error, RefusedError) else "malformed"
@@ -304,6 +240,7 @@ class RtmpConnection(asyncio.BufferedProtocol):
             log.warning("player failed", address=self._address, error=str(error))
         self._connection.end_play(stream_id)
         self._ending = True
+        self._ended("the stream played is over", None)
         self._flush()
         self._close_transport()
 
@@ -312,15 +249,24 @@ class RtmpConnection(asyncio.BufferedProtocol):
         if self._ending:
             return
         self._ending = True
-        log.info("connection ended", address=self._address, reason=reason)
+        self._ended(reason, self._lease.stream.name if self._lease is not None else None)
         self._connection.close(reason)
         self._flush()
         self._leave_stream(clean=clean)
         self._close_transport()
 
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+    def drop(self, reason: str) -> None:
+        """Close without a word: the peer would not read it. Idempotent."""
+        if self._ending:
+            return
+        self._ending = True
+        self._ended(reason, self._lease.stream.name if self._lease is not None else None)
+        self.abort()
+
+    def _ended(self, reason: str, channel: str | None) -> None:
+        """The one line that says why."""
+        about = {} if channel is None else {"channel": channel}
+        log.info("connection ended", **about, address=self._address, reason=reason)
 
     def _broken(self, error: ProtocolError) -> None:
         if isinstance(error, LimitError):
@@ -336,36 +282,37 @@ class RtmpConnection(asyncio.BufferedProtocol):
             player.close()
 
     def check(self, now: float) -> None:
-        """Deadlines: handshake, first media, silence. Called twice a second."""
+        """Deadlines: handshake, first media, silence, goodbye. Called twice a second."""
         if self._ending:
+            self._goodbye_at = self._goodbye_at or now
+            if now - self._goodbye_at > GOODBYE_S:
+                self.abort()  # it does not read its last words, and would keep its place for them
             return
         limits = self._door.settings.limits
+        since = self._opened_at
         if self._handshaken_at is None:
-            if now - self._opened_at > limits.handshake_s:
-                self._door.stats.limit_hits["handshake"] += 1
-                self.end(f"no RTMP handshake and connect within {limits.handshake_s:g} s", clean=False)
+            stage = Stage.CONNECT
         elif self._player is not None:
             if self._player.is_stuck(now, limits.write_stall_s):
-                log.info("player dropped: it reads nothing", address=self._address)
-                self.abort()
+                self.drop("it plays and reads nothing")
+            return
         elif self._media_at is None:
-            if now - self._opened_at > limits.first_media_s:
-                self._door.stats.limit_hits["first_media"] += 1
-                self.end(f"no media within {limits.first_media_s:g} s of connecting", clean=False)
-        elif self._lease is not None:
-            silent_s = now - self._media_at
-            if silent_s > limits.media_closed_s:
-                self._door.stats.limit_hits["media_idle"] += 1
-                self.end(f"no media for {limits.media_closed_s:g} s", clean=False)
-            elif silent_s > limits.media_stalled_s and not self._stalled:
+            stage = Stage.MEDIA
+        else:
+            stage, since = Stage.MORE if self._lease is not None else Stage.AGAIN, self._media_at
+        late = overdue(stage, now - since, limits)
+        if late is not None:
+            if late.limit:
+                self._door.stats.limit_hits[late.limit] += 1
+            self.end(late.reason, clean=late.clean)
+        elif self._lease is not None and self._media_at is not None:
+            if now - self._media_at > limits.media_stalled_s and not self._stalled:
                 self._stalled = True
                 log.warning("stalled: connected, but no media", channel=self._lease.stream.name)
                 self._lease.stalled()
             elif not self._parked:
                 self._acknowledge(now)
                 self._flush()
-        elif now - self._media_at > limits.first_media_s:
-            self.end("idle after unpublishing", clean=True)
 
     def info(self) -> PublisherInfo:
         tcp = tcp_info(self._socket)
@@ -379,19 +326,3 @@ class RtmpConnection(asyncio.BufferedProtocol):
             rtt_s=tcp.rtt_s,
             out_of_order=tcp.out_of_order,
         )
-
-    # --- writing ----------------------------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        data = self._connection.data_to_send()
-        if data:
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.write(data)
-
-    def _close_transport(self) -> None:
-        if self._transport is not None:
-            self._transport.close()

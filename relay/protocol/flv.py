@@ -11,6 +11,7 @@ from relay.protocol.amf0 import AmfValue, EcmaArray, encode
 
 AUDIO, VIDEO, SCRIPT = 8, 9, 18  # FLV tag types, and RTMP message types
 ENCODER = "Field Relay"
+HEADER_BYTES = 16 * 1024  # of a sequence header; real ones have some hundred
 Tracks = tuple[Track | None, Track | None]
 
 _AVC, _HEVC_LEGACY, _AAC, _MP3 = 7, 12, 10, 2
@@ -149,6 +150,8 @@ class Depacketizer:
             return  # some encoders announce a track with an empty configuration first
         if codec is Codec.OPUS and header.startswith(b"OpusTags"):
             return  # Enhanced RTMP v2 allows RFC 7845's comment header as well
+        if len(header) > HEADER_BYTES:
+            raise LimitError("sequence_header", f"sequence header of {len(header)} bytes; {HEADER_BYTES} are allowed")
         if track is None or track.codec is not codec or track.header != header:
             found = codecs.read_track(codec, header)
             if track is None or track.codec is not codec or track.header != found.header:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from relay.archive import Archive
 from relay.audit import AuditLog
+from relay.budget import ConnectionBudget
 from relay.certificates import Certificate
 from relay.config import Settings, split_address
 from relay.control import Control
@@ -20,7 +21,7 @@ from relay.control.history import History
 from relay.control.token import AdminToken
 from relay.control.users import Role, Users
 from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
-from relay.listen import Quiet, listen
+from relay.listen import Listener, Quiet, listen
 from relay.redaction import known
 from relay.secret import Secret
 from relay.web.api import Api
@@ -84,6 +85,7 @@ class WebServer:
         metrics: Callable[[], tuple[bytes, str]],
         problems: Callable[[], list[str]],
         share_base: Callable[[], tuple[str, bool]],
+        budget: ConnectionBudget,
     ) -> None:
         self._settings = settings
         self._token = token
@@ -106,7 +108,8 @@ class WebServer:
         player = Player(control, self._access, self._console)
         self.certificate: Certificate | None = None
         self._runner: web.AppRunner | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._budget = budget
+        self._listeners: list[Listener] = []
         self.port = 0  # in use: what was asked for, or what the system chose for port 0
         self.share_port: int | None = None  # of http.share_listen, where that is set
         self._strangers: list[web.RequestHandler] = []  # of the share listener, open or about to be
@@ -194,16 +197,18 @@ class WebServer:
         self, setting: str, address: str, connect: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
     ) -> int:
         """The port. Raises ConfigError naming the ``setting`` of section http."""
-        listener, port = await listen(
-            connect,
+        listener = await listen(
+            lambda _: connect(),
             address,
             tls,
             what="HTTP",
             setting=f"http.{setting}",
             handshake_s=self._settings.limits.http_deadline_s,
+            budget=self._budget,
+            counted=False,
         )
         self._listeners.append(listener)
-        return port
+        return listener.port
 
     def _connect_shared(self) -> asyncio.BaseProtocol:
         """A stranger's connection, if there are not too many of these already."""
@@ -225,6 +230,7 @@ class WebServer:
 
     def _close_silent(self, handler: web.RequestHandler) -> None:
         del self._silent[handler]
+        self._budget.hits["http_headers"] += 1
         handler.force_close()
 
     def _heard(self, request: web.Request) -> None:
@@ -305,6 +311,8 @@ class WebServer:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
+            if error.status in (408, 413):
+                self._budget.hits["http_body"] += 1
             response = _error(error.status, "http", _WORDS.get(error.status, error.reason))
         except (ConnectionError, web.RequestPayloadError):
             response = _error(400, "http", "the request broke off")  # most likely nobody is there to read it

@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,28 +18,30 @@ from tests.chaos.bench import Bench, Figure
 from tests.support.process import Processes
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/chaos", description="Harm to real relays, and its figures.")
-    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(FAULTS)}; all when left out")
+def main(room: str, kind: str, names: Sequence[str], description: str) -> int:
+    """Run what the command line names of ``tests.ROOM``, and print its figures; 1 when one is missed."""
+    parser = argparse.ArgumentParser(prog=f"scripts/{room}", description=description)
+    parser.add_argument("names", nargs="*", metavar=kind.upper(), help=f"of {', '.join(names)}; all when left out")
     parser.add_argument("--quick", action="store_true", help="the short form of each, as the tests run it")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = parser.parse_args()
-    unknown = [name for name in chosen.faults if name not in FAULTS]
+    unknown = [name for name in chosen.names if name not in names]
     if unknown:
-        parser.error(f"there is no fault {unknown[0]}; there are {', '.join(FAULTS)}")
+        parser.error(f"there is no {kind} {unknown[0]}; there are {', '.join(names)}")
     console = Console()
     figures: list[Figure] = []
-    for name in chosen.faults or FAULTS:
+    for name in chosen.names or names:
         started = time.monotonic()
-        console.print(f"chaos: {name} …", highlight=False)
-        with tempfile.TemporaryDirectory(prefix=f"fieldrelay-chaos-{name}-") as folder:
+        console.print(f"{room}: {name} …", highlight=False)
+        with tempfile.TemporaryDirectory(prefix=f"fieldrelay-{room}-{name}-") as folder:
             processes = Processes(Path(folder))
+            bench = Bench(name, processes, Path(folder), quick=chosen.quick, package=f"tests.{room}")
             try:
-                figures += asyncio.run(Bench(name, processes, Path(folder), quick=chosen.quick).run())
+                figures += asyncio.run(bench.run())
             finally:
                 processes.close()
-        console.print(f"chaos: {name} took {time.monotonic() - started:.0f} s", highlight=False)
-    table = Table("fault", "what", "found", "must be", "", box=None)
+        console.print(f"{room}: {name} took {time.monotonic() - started:.0f} s", highlight=False)
+    table = Table(kind, "what", "found", "must be", "", box=None)
     for item in figures:
         table.add_row(item.fault, item.what, item.found, item.must, "ok" if item.good else "MISSED")
     console.print(table, highlight=False)
@@ -48,4 +51,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("chaos", "fault", FAULTS, "Harm to real relays, and its figures."))

@@ -19,13 +19,16 @@ class Figure:
 
 
 class Bench:
-    """One run of one fault. ``quick``: the short form that the tests run, some seconds instead of minutes."""
+    """One run of one fault, which is a module of ``package``. ``quick``: the short form that the tests run."""
 
-    def __init__(self, fault: str, processes: Processes, folder: Path, *, quick: bool) -> None:
+    def __init__(
+        self, fault: str, processes: Processes, folder: Path, *, quick: bool, package: str = "tests.chaos"
+    ) -> None:
         self.fault = fault
         self.processes = processes
         self.folder = folder
         self.quick = quick
+        self._package = package
         self.figures: list[Figure] = []
 
     def times(self, full: int, quick: int) -> int:
@@ -38,6 +41,6 @@ class Bench:
 
     async def run(self) -> list[Figure]:
         """Do the harm; the figures."""
-        await import_module(f"tests.chaos.{self.fault}").run(self)
+        await import_module(f"{self._package}.{self.fault}").run(self)
         assert self.figures, f"{self.fault} has no figures"
         return self.figures

@@ -103,3 +103,19 @@ def test_many_addresses_do_not_grow_memory_for_ever(admission: Admission, clock:
     clock.now += 61
     refused(admission, "guess", "another")
     assert len(admission._throttle) == 1
+
+
+def test_a_key_that_was_used_from_an_address_gets_in_there_while_strangers_guess(admission: Admission) -> None:
+    """Phones behind one carrier's address are not kept out by whoever shares it; nor does that try a guess."""
+    assert admission.admit_publish("publish-demo", "192.0.2.1") == "demo"
+    for _ in range(3):
+        assert refused(admission, "guess") == "bad_key"
+    for _ in range(3):
+        assert admission.admit_publish("publish-demo", "192.0.2.1") == "demo"
+        assert refused(admission, "publish-other") == "throttled", "right, but nobody knew it here"
+        assert refused(admission, "guess") == "throttled"
+    assert admission.outcomes["unknown", "bad_key"] == 3
+    for number in range(10_500):
+        admission.set_channel("demo", Secret(f"publish-{number}"), Secret("read-demo"))
+        admission.admit_publish(f"publish-{number}", "192.0.2.9")
+    assert len(admission._came) <= 10_000

@@ -1,41 +1,8 @@
-"""What all doors in share: connection budgets, and the kernel's view of a TCP connection."""
+"""What all doors in share: the kernel's view of a TCP connection."""
 
 import socket
 
-import pytest
-
-from relay.config import LimitSettings
-from relay.errors import LimitError
-from relay.ingest.base import ConnectionBudget, TcpInfo, tcp_info
-
-
-def test_each_budget_refuses_the_one_too_many_and_counts_nothing_for_it() -> None:
-    budget = ConnectionBudget(LimitSettings(connections=4, connections_unauthenticated=3, connections_per_address=2))
-    budget.enter("192.0.2.1")
-    budget.enter("192.0.2.1")
-    with pytest.raises(LimitError) as per_address:
-        budget.enter("192.0.2.1")
-    assert per_address.value.limit == "connections_per_address"
-    budget.enter("192.0.2.2")
-    with pytest.raises(LimitError) as strangers:
-        budget.enter("192.0.2.3")
-    assert strangers.value.limit == "connections_unauthenticated"
-    budget.authenticated()
-    budget.enter("192.0.2.3")
-    with pytest.raises(LimitError) as total:
-        budget.enter("192.0.2.4")
-    assert total.value.limit == "connections"
-    assert (budget.total, budget.unauthenticated) == (4, 3)
-
-
-def test_leaving_gives_every_place_back() -> None:
-    budget = ConnectionBudget(LimitSettings(connections=1, connections_unauthenticated=1, connections_per_address=1))
-    for authenticated in (False, True, False):
-        budget.enter("192.0.2.1")
-        if authenticated:
-            budget.authenticated()
-        budget.leave("192.0.2.1", authenticated=authenticated)
-        assert (budget.total, budget.unauthenticated) == (0, 0)
+from relay.ingest.base import TcpInfo, tcp_info
 
 
 def test_rtt_of_a_real_connection_is_a_small_positive_number() -> None:

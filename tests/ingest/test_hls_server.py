@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from aiohttp import web
 
+from relay.budget import SILENT_S, ConnectionBudget
 from relay.config import LimitSettings
 from relay.errors import ConfigError
 from relay.ingest.hls_server import Listener, UploadConnection
@@ -18,11 +20,11 @@ class Door:
 
     def __init__(self, **limits: float) -> None:
         self.bodies: list[bytes] = []
-        self.refused: list[str] = []
         self.wait = asyncio.Event()
         self.wait.set()
         self.asked = asyncio.Event()
-        self.listener = Listener(LimitSettings.model_validate(limits), self._handle, self.refused.append)
+        settings = LimitSettings.model_validate(limits)
+        self.listener = Listener(settings, self._handle, ConnectionBudget(settings))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request.protocol, UploadConnection)
@@ -112,7 +114,7 @@ async def test_silence_and_too_many() -> None:
         async with asyncio.timeout(20):
             with contextlib.suppress(ConnectionResetError):  # a plain end is as good
                 assert await third[0].read() == b""
-            assert made.refused == ["connections_per_address"]
+            assert made.listener.budget.hits == {"connections_per_address": 1}
             assert await first[0].read() == b"", "closed: it said nothing"
             second[1].write(b"PUT /x HT")
             assert await second[0].read() == b""
@@ -124,3 +126,29 @@ async def test_a_taken_port_is_named() -> None:
     async with door() as made:
         with pytest.raises(ConfigError, match="RELAY_INGEST_HTTP__LISTEN"):
             await Door().listener.start(f"127.0.0.1:{made.listener.port}", None)
+
+
+async def test_each_connection_ends_in_one_line_and_a_stranger_makes_room() -> None:
+    async with door(http_deadline_s=1.0, connections_unauthenticated=1) as made:
+        with structlog.testing.capture_logs() as told:
+            reader, writer = await asyncio.open_connection("127.0.0.1", made.listener.port)
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+            first, first_writer = await asyncio.open_connection("127.0.0.1", made.listener.port)
+            await asyncio.sleep(SILENT_S + 0.1)
+            reader, writer = await asyncio.open_connection("127.0.0.1", made.listener.port)
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(first.read(), 10) == b""
+            first_writer.close()
+            writer.write(PUT)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n5")
+            writer.close()
+            async with asyncio.timeout(20):
+                while made.listener.open:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0.01)
+    assert [(item["event"], item["log_level"], item["reason"]) for item in told] == [
+        ("upload connection ended", "info", "no whole request within 1 s"),
+        ("upload connection ended", "info", "no key yet, and others need the place"),
+        ("upload connection ended", "debug", "closed"),
+    ]
+    assert made.listener.budget.hits == {"http_headers": 1, "connections_unauthenticated": 1}

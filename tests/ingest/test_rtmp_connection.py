@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import structlog
 
 from relay.app import App
 from relay.hub import StreamState
@@ -207,3 +208,80 @@ async def test_a_player_that_reads_nothing_is_dropped_and_the_publisher_does_not
                     await asyncio.sleep(0.1)
                 assert app.hub.stream("demo").readers == others
             assert publisher.ended is None
+
+
+async def test_every_connection_ends_in_one_line_that_says_why(app: App, clip: Path) -> None:
+    with structlog.testing.capture_logs() as told:
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.ingest.ports[0])  # says nothing
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.ingest.ports[0])
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        with pytest.raises(Refused):
+            await Publisher(publish_url(app)[:-4] + "xxxx").open()
+        async with Publisher(publish_url(app)) as publisher:
+            await publisher.send(clip, speed=None, until_ms=300)
+        lost = Publisher(publish_url(app))
+        await lost.open()
+        await lost.send(clip, speed=None, until_ms=300)
+        await until(lambda: app.hub.stream("demo").state is StreamState.LIVE)
+        await lost.abort()
+        await until(lambda: not app.ingest.stats.open)
+    endings = [item for item in told if item["event"] in ("connection ended", "connection refused", "refused")]
+    assert [item["reason"].partition(":")[0] for item in endings] == [
+        "no RTMP handshake and connect within 0.6 s",
+        "this is HTTP, but the port is for RTMP",
+        "wrong key",
+        "closed by the peer",
+        endings[-1]["reason"],
+    ]
+    assert len(endings) == 5
+    assert [item.get("channel") for item in endings[3:]] == [None, "demo"], "it had said goodbye before it closed"
+
+
+async def test_a_fault_of_ours_ends_one_connection_with_its_line(
+    app: App, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with Publisher(publish_url(app)) as publisher:
+        await publisher.send(clip, speed=None, until_ms=300)
+        monkeypatch.setattr("relay.ingest.rtmp_connection.split_publish", broken)
+        with structlog.testing.capture_logs() as told:
+            with pytest.raises((Refused, ConnectionError)):
+                await Publisher(publish_url(app)).open(5)
+            await until(lambda: app.ingest.stats.open == 1)
+        assert [item["event"] for item in told] == ["connection failed"]
+        assert publisher.ended is None
+
+
+async def test_who_does_not_read_the_goodbye_loses_its_place_all_the_same(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.ingest.rtmp_connection.GOODBYE_S", 0.5)
+    limits = {"write_stall_s": 60, "backlog_bytes": 8_000_000}
+    async with running_app(tmp_path, limits=limits, archive={"store": "off"}) as app:
+        channel = app.control.channel("demo")
+        with socket.socket() as stuck:
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            async with Publisher(publish_url(app)) as publisher:
+                await publisher.send(clip, speed=None, until_ms=1000)
+                await until(lambda: app.hub.stream("demo").seq > 0)
+                stuck.connect(("127.0.0.1", app.ingest.ports[0]))
+                player = make_client("play", stream_name=f"demo?key={channel.read_key}")
+                while player.state is not ClientState.LIVE:
+                    stuck.sendall(player.data_to_send())
+                    player.receive(await asyncio.to_thread(stuck.recv, 4096), 0.0)
+                playing = next(item for item in app.ingest._connections if item._player is not None)
+                assert playing._transport is not None
+                step = 0
+                while not playing._transport.get_write_buffer_size():
+                    step += 1
+                    await publisher.send(clip, speed=None, offset_ms=step * 12_100)
+                    await asyncio.sleep(0.1)
+                playing.end("for the test", clean=True)
+                await until(lambda: app.ingest.stats.open == 1, 10)
+                assert app.budget.total == 1

@@ -11,7 +11,7 @@ from relay.errors import LimitError, ProtocolError
 from relay.media import Codec, Packet, Track
 from relay.media.timeline import Timeline
 from relay.protocol import amf0, codecs, flv
-from relay.protocol.flv import AUDIO, SCRIPT, VIDEO, Depacketizer, Tag, TagReader
+from relay.protocol.flv import AUDIO, HEADER_BYTES, SCRIPT, VIDEO, Depacketizer, Tag, TagReader
 from tests.protocol.captures import FILES, flv_file
 from tests.protocol.damage import value_or_error
 from tests.protocol.flv_files import packets_of, read_file
@@ -175,6 +175,14 @@ def test_a_vp9_track_learns_its_size_from_its_keyframes() -> None:
     depacketizer.feed(VIDEO, 33, header)
     later = [depacketizer.feed(VIDEO, 33, b"\xa1vp09\x86abc"), depacketizer.feed(VIDEO, 66, key)]
     assert [packet.track is first.track for packet in later if packet] == [True, True]
+
+
+def test_a_sequence_header_has_its_limit() -> None:
+    """One of 4 MiB is looked through for a second."""
+    body = b"\x1c\x00\x00\x00\x00" + bytes(22) + b"\xff" + b"\x20\xff\xff" + bytes(HEADER_BYTES)
+    with pytest.raises(LimitError) as caught:
+        Depacketizer(Timeline()).feed(VIDEO, 0, body)
+    assert caught.value.limit == "sequence_header"
 
 
 def test_the_timeline_places_frames_only() -> None:

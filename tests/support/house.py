@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("media", "config", "secret", "redaction", "errors", "files", "throttle"),
+    ("media", "config", "secret", "redaction", "errors", "files", "throttle", "budget"),
     ("protocol",),
     ("hub", "supervise", "database", "outbound", "listen", "certificates", "audit"),
     ("ingest", "egress", "archive", "hooks"),
     ("control",),
     ("web", "metrics", "metrics_safety"),
-    ("app", "cli", "doctor", "logs", "client"),
+    ("app", "cli", "doctor", "logs", "log_quota", "client"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Rooms of one floor that may not import each other.

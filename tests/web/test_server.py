@@ -10,6 +10,7 @@ import structlog
 
 from relay.app import App
 from relay.audit import AuditLog
+from relay.budget import ConnectionBudget
 from relay.config import HttpSettings, Settings
 from relay.control.history import History
 from relay.control.token import AdminToken
@@ -77,6 +78,7 @@ async def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
     async with running_app(tmp_path, limits={"http_body_bytes": 1024}) as app, browsing(app) as browser:
         status, _, _ = await browser.ask("POST", "/api/v1/channels", json={"name": "a" * 4000})
         assert status == 413
+        assert app.budget.hits["http_body"] == 1
 
 
 async def test_a_taken_port_is_named_with_its_setting(app: App, tmp_path: Path) -> None:
@@ -107,6 +109,7 @@ async def test_a_slow_request_does_not_hold_its_connection(tmp_path: Path) -> No
         )
         assert b" 408 " in await raw(app, begun.encode())
         assert not app.web._silent
+        assert (app.budget.hits["http_headers"], app.budget.hits["http_body"]) == (2, 1)
         await asyncio.sleep(0.4)
         assert (await browser.ask("GET", "/healthz"))[0] == 200
 
@@ -151,7 +154,7 @@ def test_metrics_want_the_token_where_the_outside_can_ask(tmp_path: Path) -> Non
             settings, None, None, None, EventLog(), History(Hub(1.0)),  # type: ignore[arg-type]
             token=AdminToken(tmp_path), audit=AuditLog(tmp_path), reencrypt=no_keys, sign=str,
             metrics=lambda: (b"", "text/plain"), problems=list,
-            share_base=lambda: ("", True),
+            share_base=lambda: ("", True), budget=ConnectionBudget(settings.limits),
         )  # fmt: skip
         return next(route.public for route in server.routes if route.path == "/metrics")
 

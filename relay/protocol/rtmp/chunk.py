@@ -1,6 +1,7 @@
 """RTMP chunks (RTMP 1.0 §5.3): many chunk streams in, whole messages out; and one stateless way to write them."""
 
 from struct import Struct
+from sys import maxsize
 from typing import NamedTuple
 
 from relay.errors import LimitError, ProtocolError
@@ -58,11 +59,15 @@ class _ChunkStream:
 class ChunkReader:
     """Feeds on bytes cut anywhere; memory grows with what arrived, never with what a header announces.
 
+    ``at_once``: the most messages of one ``read``; while ``has_more``, what is behind them is read by the next, which
+    may be of nothing.
+
     Set Chunk Size and Abort take effect here, where the following bytes depend on them, and are passed on too.
     ``bytes_read`` counts all bytes fed, ``message_end`` those up to the end of the last whole message.
     """
 
     __slots__ = (
+        "_at_once",
         "_chunk_size",
         "_left",
         "_limits",
@@ -72,10 +77,11 @@ class ChunkReader:
         "_streams",
         "_torn",
         "bytes_read",
+        "has_more",
         "message_end",
     )
 
-    def __init__(self, limits: RtmpLimits | None = None) -> None:
+    def __init__(self, limits: RtmpLimits | None = None, at_once: int = maxsize) -> None:
         self._limits = limits = limits or RtmpLimits()
         self._most = [limits.message_bytes(type_id) for type_id in range(256)]
         self._chunk_size = 128  # §5.4.1
@@ -84,6 +90,8 @@ class ChunkReader:
         self._open: _ChunkStream | None = None
         self._left = 0  # payload bytes of the open chunk still to come
         self._partial = 0  # bytes held in unfinished messages
+        self._at_once = at_once
+        self.has_more = False
         self.bytes_read = 0
         self.message_end = 0
 
@@ -100,6 +108,7 @@ class ChunkReader:
         data = self._torn + data if self._torn else bytes(data)
         base = self.bytes_read - len(self._torn)
         self._torn = b""
+        self.has_more = False
         size = len(data)
         self.bytes_read = base + size
         at = 0
@@ -108,6 +117,10 @@ class ChunkReader:
             if stream is None:
                 start = at = self._whole(data, at, size, base, out)
                 if at == size:
+                    return
+                if len(out) >= self._at_once:
+                    self.has_more = True
+                    self._torn = data[at:]
                     return
                 at = self._header(data, start, size)
                 if at < 0:
@@ -140,8 +153,8 @@ class ChunkReader:
         The offset behind them; at the first message of another kind it stops, and nothing of that is changed.
         """
         streams, most, chunk_size = self._streams, self._most, self._chunk_size
-        begin = at
-        while at < size:
+        begin, most_at_once = at, self._at_once
+        while at < size and len(out) < most_at_once:
             first = data[at]
             if first >= 0x80:
                 break

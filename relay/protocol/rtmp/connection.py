@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from sys import maxsize
 
 from relay.protocol.amf0 import AmfLimits, AmfValue, decode, encode
 from relay.protocol.rtmp import events
@@ -26,11 +27,11 @@ WINDOW = 5_000_000
 class Connection(ABC):
     """Take bytes with ``receive``, send what ``data_to_send`` gives. Does no I/O and knows no clock but ``now``."""
 
-    def __init__(self, handshake: Handshake, limits: RtmpLimits) -> None:
+    def __init__(self, handshake: Handshake, limits: RtmpLimits, at_once: int = maxsize) -> None:
         self._handshake = handshake
         self._limits = limits
         self._amf_limits = AmfLimits(limits.amf_depth, limits.amf_nodes, limits.amf_string_bytes)
-        self._reader = ChunkReader(limits)
+        self._reader = ChunkReader(limits, at_once)
         self._out: list[bytes] = []
         self._chunk_size = 128
         self.peer_window: int | None = None
@@ -44,6 +45,11 @@ class Connection(ABC):
     def message_end(self) -> int:
         """Of ``received``, the bytes up to the end of the last whole message."""
         return self._reader.message_end
+
+    @property
+    def has_more(self) -> bool:
+        """Whether ``receive``, even of nothing, would go on with what it was given before."""
+        return self._reader.has_more
 
     @property
     def out_chunk_size(self) -> int:

@@ -3,8 +3,11 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-from relay.errors import ProtocolError
+from relay.errors import LimitError, ProtocolError
 from relay.protocol.rtmp.chunk import Message
+
+# Aggregates are for fewer headers, and carry frames: parts this small on average carry none.
+_FEW_PARTS, _PART_BYTES = 64, 48
 
 
 class MessageType(IntEnum):
@@ -79,12 +82,15 @@ def split_aggregate(message: Message) -> list[Message]:
     """The messages inside an aggregate (§7.1.6), times shifted so that the first has the aggregate's own.
 
     Layout of each: type (1 byte), size (3), timestamp (3, then its upper 8 bits), stream id (3), payload,
-    back pointer (4). Raises ProtocolError when a size leads outside.
+    back pointer (4). Raises ProtocolError when a size leads outside, LimitError where they are many and tiny.
     """
     payload, at = message.payload, 0
     out: list[Message] = []
     shift = 0
+    most = _FEW_PARTS + len(payload) // _PART_BYTES
     while at < len(payload):
+        if len(out) >= most:
+            raise LimitError("aggregate_parts", f"an aggregate of {len(payload)} bytes has more than {most} messages")
         if len(payload) - at < 11:
             raise ProtocolError("aggregate message with a torn header")
         type_id = payload[at]

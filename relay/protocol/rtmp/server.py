@@ -1,6 +1,7 @@
 """ServerConnection: the relay's side of a conversation with an encoder that publishes, or a player that plays."""
 
 from collections.abc import Mapping
+from sys import maxsize
 from typing import cast
 
 from relay.errors import LimitError, ProtocolError
@@ -16,6 +17,8 @@ from relay.protocol.rtmp.state import SERVER, ServerState, step
 
 MAX_STREAMS = 8
 _MEDIA = frozenset((8, 9))  # MessageType.AUDIO and VIDEO, as plain numbers for the hot path
+# What may come as often as it likes once a key was shown; all else is a command, or costs as much.
+_UNCOUNTED = frozenset((*_MEDIA, MessageType.DATA, MessageType.DATA_AMF3, MessageType.ACKNOWLEDGEMENT))
 # Commands that only want to be acknowledged; librtmp waits for some of them as (null, undefined).
 _COURTESIES = frozenset({"releaseStream", "_checkbw", "checkBandwidth", "getStreamLength", "setPlaybackLimits"})
 
@@ -24,11 +27,11 @@ class ServerConnection(Connection):
     """One connection, at most one publish or play at a time. Media before an accepted publish is dropped.
 
     A request to publish or play stops the reading of what follows until it is answered: ``accept_publish``
-    returns the events that had already arrived behind it.
+    returns the events that had already arrived behind it. ``at_once``: see ChunkReader.
     """
 
-    def __init__(self, *, nonce: bytes, now: float, limits: RtmpLimits | None = None) -> None:
-        super().__init__(ServerHandshake(nonce, int(now * 1000)), limits or RtmpLimits())
+    def __init__(self, *, nonce: bytes, now: float, limits: RtmpLimits | None = None, at_once: int = maxsize) -> None:
+        super().__init__(ServerHandshake(nonce, int(now * 1000)), limits or RtmpLimits(), at_once)
         self.state = ServerState.HANDSHAKE
         self._streams = 0
         self._stream_id = 0  # of the running or requested publish or play
@@ -107,6 +110,8 @@ class ServerConnection(Connection):
         out: list[events.Event] = []
         for index, message in enumerate(messages):
             type_id = message.type_id
+            if not self._authenticated or type_id not in _UNCOUNTED:
+                self._spend(now)
             if type_id in _MEDIA:
                 if self.state is ServerState.PUBLISHING:
                     out.append(message)
@@ -114,7 +119,6 @@ class ServerConnection(Connection):
                 if self.state is ServerState.PUBLISHING:
                     out += self._read_data(message)
             elif type_id in (MessageType.COMMAND, MessageType.COMMAND_AMF3):
-                self._spend(now)
                 out += self._read_command(message)
                 if self.state is ServerState.DECIDING:
                     self._held = messages[index + 1 :]
@@ -128,7 +132,7 @@ class ServerConnection(Connection):
         self._tokens = min(limits.commands_burst, self._tokens + (now - self._tokens_at) * limits.commands_per_s)
         self._tokens_at = now
         if self._tokens < 1:
-            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands a second")
+            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands and control messages a second")
         self._tokens -= 1
 
     def _read_command(self, message: Message) -> list[events.Event]:

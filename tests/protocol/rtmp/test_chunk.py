@@ -213,3 +213,26 @@ def test_a_real_session_cut_anywhere(name: str, sizes: list[int]) -> None:
     assert out == read(data)
     assert sum(message.type_id in (8, 9) for message in out) > 20
     assert {message.type_id for message in out} <= {1, 3, 4, 5, 8, 9, 18, 20}
+
+
+@given(st.integers(1, 5), st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_no_more_messages_are_read_at_once_than_asked_for_and_none_gets_lost(at_once: int, sizes: list[int]) -> None:
+    """Empty ones, of a byte each, and such that are cut: together as if all had been read at once."""
+    wire = write_message(7, 1, 0, b"", chunk_size=128, csid=5) + b"\xc5" * 9
+    wire += write_message(9, 1, 7, bytes(300), chunk_size=128, csid=6) + b"\xc5" * 3
+    whole: list[Message] = []
+    ChunkReader().read(wire, whole)
+    assert len(whole) == 14
+    reader = ChunkReader(at_once=at_once)
+    found: list[Message] = []
+    for piece in pieces(wire, sizes):
+        out: list[Message] = []
+        reader.read(piece, out)
+        while True:
+            assert len(out) <= at_once
+            found += out
+            if not reader.has_more:
+                break
+            reader.read(b"", out := [])
+    assert found == whole
+    assert (reader.bytes_read, reader.message_end) == (len(wire), len(wire))

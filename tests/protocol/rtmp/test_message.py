@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import ProtocolError
+from relay.errors import LimitError, ProtocolError
 from relay.protocol.rtmp.chunk import Message
 from relay.protocol.rtmp.message import (
     ControlEvent,
@@ -60,6 +60,17 @@ def test_an_aggregate_gives_its_messages_shifted_to_its_own_time(
     assert [(item.type_id, item.payload) for item in got] == [(type_id, payload) for type_id, _, payload in parts]
     assert [item.timestamp for item in got] == [(time + shift) % 2**32 for _, time, _ in parts]
     assert {(item.stream_id, item.end) for item in got} == {(1, 99)}
+
+
+def test_an_aggregate_of_many_tiny_messages_is_refused() -> None:
+    """A message of 4 MiB would be 350,000 of them, and hold up everybody for a second."""
+    few = split_aggregate(Message(22, 1, 0, packed([(8, 0, b"")] * 64), 0))
+    assert len(few) == 64
+    sound = split_aggregate(Message(22, 1, 0, packed([(8, 0, bytes(60))] * 2000), 0))
+    assert len(sound) == 2000
+    with pytest.raises(LimitError) as caught:
+        split_aggregate(Message(22, 1, 0, packed([(8, 0, b"")] * 2000), 0))
+    assert caught.value.limit == "aggregate_parts"
 
 
 @given(st.binary(max_size=80))

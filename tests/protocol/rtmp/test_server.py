@@ -186,6 +186,27 @@ def test_limits_at_their_edges() -> None:
         server.receive(video, 0.0)
     assert caught.value.limit == "pre_auth_bytes"
 
+    # Without a key everything costs as much as a command, also what would be nothing but skipped.
+    server = ready(RtmpLimits(commands_burst=20, commands_per_s=1))
+    start = write_message(7, 0, 0, b"", chunk_size=128, csid=5)
+    server.receive(start + b"\xc5" * 18, 0.0)
+    with pytest.raises(LimitError) as caught:
+        server.receive(b"\xc5", 0.0)
+    assert caught.value.limit == "commands"
+
+    # With one, media, data and acknowledgements are free; pings, which want an answer, are not.
+    server = ready(RtmpLimits(commands_burst=20, commands_per_s=1))
+    server.receive(command("publish", 0, None, "KEY", "live", stream_id=1), 0.0)
+    server.accept_publish(1)
+    free = [(8, b"\xaf\x01x"), (9, b""), (18, encode("onTextData", {})), (3, bytes(4))]
+    for type_id, payload in free:
+        server.receive(write_message(type_id, 1, 0, payload, chunk_size=128, csid=6) * 100, 0.0)
+    ping = write_message(4, 0, 0, b"\x00\x06" + bytes(4), chunk_size=128, csid=2)
+    server.receive(ping * 18, 0.0)
+    with pytest.raises(LimitError) as caught:
+        server.receive(ping, 0.0)
+    assert caught.value.limit == "commands"
+
     server = ready()
     for _ in range(MAX_STREAMS):
         server.receive(command("createStream", 1, None), 0.0)
