@@ -204,7 +204,7 @@ class App:
         if not self._started:
             return ["starting or stopping"]
         problems = self.archive.problems() if self.archive is not None else []
-        if any(listener.is_resting for listener in (*self.ingest.listeners, *self.hls.listeners)):
+        if self.hls.is_resting or any(listener.is_resting for listener in self.ingest.listeners):
             problems.append("no more connections can be taken: this process has no file descriptors left")
         return problems
 

@@ -61,11 +61,9 @@ class LoopLag:
 
     def families(self) -> Iterator[Metric]:
         yield _durations("relay_event_loop_lag_seconds", "How late the event loop runs its timers", self._late)
-        tick = GaugeMetricFamily("relay_tick_seconds", "How often publishers' sockets are read")
-        tick.add_metric([], self._ticker.interval_s)
-        load = GaugeMetricFamily("relay_load_ratio", "Live media's use of its processor; at 1 new streams are refused")
-        load.add_metric([], 0.0 if self._ticker.load is None else self._ticker.load.ratio)
-        yield from (tick, load)
+        yield _gauge("relay_tick_seconds", "How often publishers' sockets are read", self._ticker.interval_s)
+        ratio = 0.0 if self._ticker.load is None else self._ticker.load.ratio
+        yield _gauge("relay_load_ratio", "Live media's use of its processor; at 1 new streams are refused", ratio)
 
 
 class Watched(Protocol):
@@ -323,8 +321,7 @@ class RelayCollector(Collector):
             viewers.add_metric([name], watched.viewers)
             sent.add_metric([name], watched.bytes_sent)
             add_counts(requests, [name], watched.requests)
-        kept = GaugeMetricFamily("relay_viewer_kept_bytes", "Media kept in memory for viewers")
-        kept.add_metric([], self._kept_bytes())
+        kept = _gauge("relay_viewer_kept_bytes", "Media kept in memory for viewers", self._kept_bytes())
         yield from (viewers, sent, requests, kept)
 
     def _about_archive(self, archive: Archive) -> Iterator[Metric]:
@@ -333,12 +330,9 @@ class RelayCollector(Collector):
         add_counts(segments, [], stats.segments)
         stored = CounterMetricFamily("relay_archive_stored_bytes", "Bytes verified in the object store")
         stored.add_metric([], stats.stored_bytes)
-        oldest = GaugeMetricFamily(
-            "relay_archive_oldest_unstored_seconds", "Age of the oldest closed segment not yet in the store"
-        )
-        oldest.add_metric([], archive.oldest_unstored_s())
-        spool = GaugeMetricFamily("relay_archive_spool_bytes", "Bytes on the spool disk")
-        spool.add_metric([], archive.spool_bytes)
+        words = "Age of the oldest closed segment not yet in the store"
+        oldest = _gauge("relay_archive_oldest_unstored_seconds", words, archive.oldest_unstored_s())
+        spool = _gauge("relay_archive_spool_bytes", "Bytes on the spool disk", archive.spool_bytes)
         errors = CounterMetricFamily("relay_archive_store_errors", "Store requests that failed", labels=["error"])
         add_counts(errors, [], stats.store_errors)
         gaps = CounterMetricFamily("relay_archive_gaps", "Gaps written down, by reason", labels=["reason"])
@@ -365,15 +359,19 @@ class RelayCollector(Collector):
             ("relay_archive_disk_reserve_bytes", "To be kept free on the spool disk", archive.disk.reserve),
             ("relay_archive_recordings_paused", "Recordings paused for want of space", len(archive.disk.paused)),
         ):
-            gauge = GaugeMetricFamily(name, words)
-            gauge.add_metric([], value)
-            yield gauge
+            yield _gauge(name, words, value)
         yield _durations(
             "relay_archive_store_delay_seconds", "From a segment's close to its verified copy in the store", stats.delay
         )
         yield _durations(
             "relay_archive_commit_seconds", "Time the spool disk took for a round of commits", archive.commit_delay
         )
+
+
+def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, words)
+    family.add_metric([], value)
+    return family
 
 
 def _durations(name: str, words: str, durations: Durations) -> HistogramMetricFamily:

@@ -9,7 +9,6 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from relay import listen
 from relay.budget import ConnectionBudget
 from relay.certificates import Certificate
 from relay.config import Settings
@@ -111,8 +110,8 @@ class HlsPush:
         return self._stats
 
     @property
-    def listeners(self) -> list[listen.Listener]:
-        return [] if self._listener.listener is None else [self._listener.listener]
+    def is_resting(self) -> bool:
+        return self._listener.is_resting
 
     @property
     def port(self) -> int:

@@ -119,13 +119,18 @@ class Listener:
         self._handler = handler
         self._going_on: set[asyncio.Future[web.StreamResponse]] = set()
         self._server: UploadServer | None = None
-        self.listener: listen.Listener | None = None
+        self._door: listen.Listener | None = None
 
     def go_on(self, request: web.BaseRequest) -> None:
         """Take a whole request whose client is gone."""
         task = asyncio.ensure_future(self._handler(request))
         self._going_on.add(task)
         task.add_done_callback(self._going_on.discard)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether no connection can be taken just now: there are no descriptors left."""
+        return self._door is not None and self._door.is_resting
 
     async def start(self, address: str, tls: ssl.SSLContext | None) -> None:
         """Listen on ``address``. Raises ConfigError when it is taken."""
@@ -136,7 +141,7 @@ class Listener:
             connection.place = place
             return connection
 
-        self.listener = await listen.listen(
+        self._door = await listen.listen(
             connect,
             address,
             tls,
@@ -145,12 +150,12 @@ class Listener:
             handshake_s=self.limits.handshake_s,
             budget=self.budget,
         )
-        self.port = self.listener.port
+        self.port = self._door.port
 
     async def close(self, within_s: float) -> None:
         """Stop listening; requests under way have ``within_s`` to be answered."""
-        if self.listener is not None:
-            self.listener.close()
+        if self._door is not None:
+            self._door.close()
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(within_s)
