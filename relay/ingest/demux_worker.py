@@ -30,6 +30,7 @@ _TS_RATE, _TS_WRAP = 90_000, 1 << 33
 _VIDEO = {"h264", "hevc", "av1", "vp9", "vp8"}
 _AUDIO = {"aac", "mp3", "mp3float", "opus", "libopus", "ac3", "eac3", "flac"}
 _VIDEO |= {"libdav1d", "libaom-av1", "libvpx", "libvpx-vp9"}  # PyAV names the decoder it would take
+_HEADED = {"opus", "libopus", "flac"}
 _APPLE_TIME = b"com.apple.streaming.transportStreamTimestamp\0"
 
 
@@ -86,6 +87,10 @@ def _streams(source: av.container.InputContainer) -> dict[int, av.VideoStream | 
         raise ValueError(f"codec {', '.join(others)} is not supported; set the encoder to H.264 or HEVC and AAC")
     if not found:
         raise ValueError("there is neither video nor audio in it")
+    for stream in found.values():
+        if stream.codec_context.name in _HEADED and not stream.codec_context.extradata:
+            # FFmpeg's FLV muxer takes it for granted, and ends the process where it is not so.
+            raise ValueError(f"{stream.codec_context.name} without its header")
     return found
 
 

@@ -218,3 +218,14 @@ def test_any_bytes_have_an_answer(data: bytes, head: bytes) -> None:
     text_size, flv_size = ANSWER.unpack(demux_worker.answer(b"", head + data)[: ANSWER.size])
     assert text_size > 2
     assert flv_size >= 0
+
+
+@pytest.mark.parametrize(("codec", "header"), [("libopus", b"dOps"), ("flac", b"dfLa")])
+def test_sound_without_the_header_it_needs_is_refused_in_words(codec: str, header: bytes, tmp_path: Path) -> None:
+    """FFmpeg's FLV muxer would end the process instead."""
+    piece, *_ = segments.made(tmp_path / "made", *AUDIO, "-c:a", codec, "-strict", "-2", kind="fmp4", seconds=1)
+    assert header in piece.init
+    with child() as worker:
+        said, _ = worker.ask(piece.data, piece.init.replace(header, b"free"))
+        assert "header" in str(said.get("error")), said
+        assert "error" not in worker.ask(piece.data, piece.init)[0]
