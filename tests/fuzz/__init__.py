@@ -14,13 +14,15 @@ Run = Callable[[bytes], None]
 class Target(NamedTuple):
     """``fuzz_NAME`` of ``module`` takes the bytes; it raises only where the relay is wrong.
 
-    ``most``: bytes worth trying. ``rss_mb``: what the fuzzing process may hold; most of it is PyAV where it is large.
+    ``most``: bytes worth trying. ``rss_mb``: what the fuzzing process may hold; PyAV itself takes most of it.
+    ``is_contained``: the relay does the same in a child process, which may die of it.
     """
 
     name: str
     module: str
     most: int
     rss_mb: int = 512
+    is_contained: bool = False
 
     def load(self) -> Run:
         """The function that takes the bytes."""
@@ -41,7 +43,9 @@ TARGETS = {
         Target("fragments", "media", 4096),
         Target("m3u8", "files", 8192),
         Target("spool", "files", 8192),
-        Target("package", "media", 16384, 1024),
-        Target("demux", "media", 32768, 1536),
+        Target("package", "made", 16384, 1024),
+        Target("transport", "made", 16384, 1024),
+        Target("picture", "made", 16384, 1024),
+        Target("demux", "media", 32768, 1536, is_contained=True),
     )
 }

@@ -31,10 +31,18 @@ def main() -> int:
         found.append(fuzz(name, chosen.seconds, FINDINGS / name))
         if found[-1].inputs:
             console.print(found[-1].output[-6000:], markup=False, highlight=False)
-    table = Table("target", "inputs tried", "a second", "edges", "MiB", "broken by", box=None)
+    table = Table("target", "inputs tried", "a second", "edges", "MiB", "deaths", "broken by", box=None)
     for item in found:
         broken = ", ".join(str(path) for path in item.inputs) or "nothing"
-        table.add_row(item.target, f"{item.runs:,}", f"{item.per_s:,}", str(item.edges), str(item.rss_mb), broken)
+        table.add_row(
+            item.target,
+            f"{item.runs:,}",
+            f"{item.per_s:,}",
+            str(item.edges),
+            str(item.rss_mb),
+            str(item.deaths),
+            broken,
+        )
     console.print(table, highlight=False)
     return 1 if any(item.inputs or not item.runs for item in found) else 0
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +16,24 @@ from tests.fuzz.seeds import SEEDS, WORDS
 KEPT = Path(__file__).parents[1] / "data" / "fuzz"
 INPUT_S = 5  # one input may take that long under the fuzzer, which makes everything some ten times slower
 _STAT = re.compile(r"^stat::(\w+):\s+(\d+)", re.MULTILINE)
-_COVER = re.compile(r"cov: (\d+) ft: (\d+)")
+_COVER = re.compile(r"cov: (\d+) ft:")
+_IN_LIBRARIES = ("deadly signal", "Did not return to Python execution")
+_REGRESSIONS = ("broke-", "ends-child-")
 _FINDINGS = ("crash-", "timeout-", "oom-", "leak-")
 
 
 class Found(NamedTuple):
-    """What a run came to. ``edges``: of the relay's byte code; ``inputs``: kept files that broke the target."""
+    """What a run came to. ``edges``: of the relay's byte code; ``inputs``: files that broke the target.
+
+    ``deaths``: how often a library ended the process or hung, of a target that is contained.
+    """
 
     target: str
     runs: int
     per_s: int
     edges: int
     rss_mb: int
+    deaths: int
     inputs: list[Path]
     output: str
 
@@ -44,22 +51,40 @@ def fuzz(name: str, seconds: int, findings: Path) -> Found:
         work.mkdir()
         for number, data in enumerate(SEEDS[name]()):
             (work / f"seed-{number:02d}").write_bytes(data)
-        for path in kept.glob("*") if kept.is_dir() else []:
+        for path in sorted(kept.glob("*")):
+            if path.name.startswith("ends-child-"):
+                continue  # it would at once
             shutil.copy(path, work)
-        before = set(findings.iterdir())
-        output = _atheris(name, Path(folder), work, f"-max_total_time={seconds}", f"-artifact_prefix={findings}/")
-        inputs = sorted(path for path in set(findings.iterdir()) - before if path.name.startswith(_FINDINGS))
-        if not inputs:
+        found = Found(name, 0, 0, 0, 0, 0, [], "")
+        started = time.monotonic()
+        while not found.inputs and (left := seconds - (time.monotonic() - started)) >= 1:
+            found = _tried(found, Path(folder), work, int(left), findings)
+        if not found.inputs:
             _keep(name, Path(folder), work)
+    return found._replace(per_s=round(found.runs / max(1, seconds)))
+
+
+def _tried(so_far: Found, folder: Path, work: Path, seconds: int, findings: Path) -> Found:
+    """``so_far``, and what another run adds to it."""
+    name = so_far.target
+    before = set(findings.iterdir())
+    output = _atheris(name, folder, work, f"-max_total_time={seconds}", f"-artifact_prefix={findings}/")
+    inputs = sorted(path for path in set(findings.iterdir()) - before if path.name.startswith(_FINDINGS))
+    is_death = TARGETS[name].is_contained and any(mark in output for mark in _IN_LIBRARIES)
+    for path in inputs if is_death else []:
+        path.rename(path.with_name(f"death-{path.name.partition('-')[2]}"))
     stats = {key: int(value) for key, value in _STAT.findall(output)}
-    edges = max((int(found[0]) for found in _COVER.findall(output)), default=0)
+    runs = stats.get("number_of_executed_units", 0)
+    if not runs and not inputs:
+        raise RuntimeError(f"{name}: the fuzzer did not run:\n{output[-3000:]}")
     return Found(
         name,
-        stats.get("number_of_executed_units", 0),
-        stats.get("average_exec_per_sec", 0),
-        edges,
-        stats.get("peak_rss_mb", 0),
-        inputs,
+        so_far.runs + runs,
+        0,
+        max([so_far.edges, *(int(edges) for edges in _COVER.findall(output))]),
+        max(so_far.rss_mb, stats.get("peak_rss_mb", 0)),
+        so_far.deaths + is_death,
+        [] if is_death else inputs,
         output,
     )
 
@@ -73,10 +98,10 @@ def _keep(name: str, folder: Path, work: Path) -> None:
         raise RuntimeError(f"{name}: the fuzzer could not make its corpus smaller")
     kept.mkdir(parents=True, exist_ok=True)
     for path in kept.iterdir():
-        if not path.name.startswith("broke-"):
+        if not path.name.startswith(_REGRESSIONS):
             path.unlink()
     for path in least.iterdir():
-        if not path.name.startswith("broke-"):
+        if not path.name.startswith(_REGRESSIONS):
             shutil.copy(path, kept / path.name)
 
 

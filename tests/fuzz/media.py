@@ -5,13 +5,12 @@ import json
 import struct
 from collections.abc import Iterable, Iterator
 
-from relay.archive.packager import init_segment, media_segment
 from relay.config import LimitSettings
-from relay.errors import MediaError, ProtocolError, RelayError
+from relay.errors import MediaError, ProtocolError
 from relay.ingest.demux import Demuxer
 from relay.ingest.demux_worker import ANSWER, answer
 from relay.ingest.hls_fragments import Fragment, FragmentCutter
-from relay.media import Packet, TrackKind
+from relay.media import Packet
 from relay.media.timeline import FileClock, Timeline
 from relay.protocol import flv, mp4
 from relay.protocol.freeze import frozen, rejoining, self_contained
@@ -23,7 +22,7 @@ from relay.protocol.silence import silence
 from tests.protocol.captures import pieces
 
 HEAD = struct.Struct(">BIH")
-"""Before each message of ``fuzz_flv`` and ``fuzz_package``: type (bit 0: video), timestamp, bytes of the body."""
+"""Before each message of a target that takes a publisher: type (bit 0: video), timestamp, bytes of the body."""
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -38,22 +37,23 @@ def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 def fuzz_flv(data: bytes) -> None:
     """Messages of one publisher: its packets must come through FLV (the spool) and RTMP (a platform) as they are."""
-    packets = _packets(Timeline(), messages(data))
+    packets = packets_of(Timeline(), messages(data))
     for packet in packets:
         _hold(packet)
     written = flv.file_header(has_video=True, has_audio=True) + flv.encode_batch(packets, (None, None))
     tags = flv.TagReader().feed(written)
     cut = flv.TagReader()
     assert [tag for piece in pieces(written, [len(data) % 97 + 1]) for tag in cut.feed(piece)] == tags
-    read = _packets(FileClock(), ((tag.type_id, tag.timestamp, tag.body) for tag in tags))
+    read = packets_of(FileClock(), ((tag.type_id, tag.timestamp, tag.body) for tag in tags))
     assert _facts(read) == _facts(packets), "what the spool gives back is not what came"
     out: list[Message] = []
     ChunkReader(RtmpLimits(chunk_size_min=1)).read(rtmp_media.encode_batch(packets, (None, None), 128, 1), out)
-    read = _packets(FileClock(), ((sent.type_id, sent.timestamp, sent.payload) for sent in out))
+    read = packets_of(FileClock(), ((sent.type_id, sent.timestamp, sent.payload) for sent in out))
     assert _facts(read) == _facts(packets), "what a platform gets is not what came"
 
 
-def _packets(clock: Timeline | FileClock, sent: Iterable[tuple[int, int, bytes]]) -> list[Packet]:
+def packets_of(clock: Timeline | FileClock, sent: Iterable[tuple[int, int, bytes]]) -> list[Packet]:
+    """The packets of messages up to the first that breaks the protocol."""
     depacketizer = flv.Depacketizer(clock)
     packets: list[Packet] = []
     last: dict[bool, int] = {}
@@ -125,22 +125,6 @@ def _fragments(parts: Iterable[bytes]) -> tuple[str, list[Fragment], bytes, bool
     except ProtocolError as error:
         wrong, found = str(error), []
     return wrong, found, b"" if wrong else cutter.init, cutter.is_ended and not wrong
-
-
-def fuzz_package(data: bytes) -> None:
-    """Messages as for ``fuzz_flv``: a part made of them becomes a segment, or is kept as it came."""
-    packets = _packets(Timeline(), messages(data))
-    if not packets:
-        return
-    try:
-        init = init_segment(packets)
-        ends = {TrackKind.VIDEO: packets[-1].dts_ms + 40}
-        segment = media_segment(1, packets, init, base_ms=packets[0].dts_ms, ends_ms=ends)
-    except (RelayError, ValueError, LookupError, struct.error):
-        return  # what archive/recording.py keeps as FLV
-    assert sum(len(sample.payload) for sample in mp4.read_fragments(segment)) == sum(
-        len(packet.data) for packet in packets
-    )
 
 
 def fuzz_demux(data: bytes) -> None:

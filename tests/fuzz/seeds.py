@@ -196,6 +196,8 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "m3u8": _m3u8,
     "spool": _spool,
     "package": _flv,
+    "transport": _flv,
+    "picture": _flv,
     "demux": _demux,
 }
 
@@ -218,4 +220,4 @@ WORDS: dict[str, tuple[bytes, ...]] = {
               b"\x02\0\x0bonMetaData", b"relayCommit"),
     "demux": (b"moov", b"trak", b"stsd", b"avcC", b"hvcC", b"esds", b"moof", b"trun", b"\x47\x40\0\x10", b"\0\0\1"),
 }  # fmt: skip
-WORDS["package"] = WORDS["flv"]
+WORDS |= dict.fromkeys(("package", "transport", "picture"), WORDS["flv"])
