@@ -167,7 +167,7 @@ def homes(tree: Tree) -> Iterator[str]:
 
 def mirrors(tree: Tree) -> Iterator[str]:
     """relay/a/b.py has tests/a/test_b.py; a test file outside support and e2e has the source it tests."""
-    special = {f"tests/test_{name}.py" for name in ("house", "scripts", "deploy", "monitoring", "support")}
+    special = {f"tests/test_{name}.py" for name in ("house", "scripts", "deploy", "monitoring", "support", "fuzz")}
     for path, _ in tree.sources("relay"):
         parts = path.split("/")
         if parts[-1].startswith("__") or "versions" in parts or "migrations" in parts:
