@@ -23,6 +23,7 @@ ANSWER = struct.Struct("!II")  # bytes of JSON (Facts, or {"error": words}), byt
 
 MEMORY_BYTES = 512 * 1024 * 1024
 ALARM_S = 60
+CPU_S = 2.0  # 20 MiB need a tenth of a second
 _MOST_STREAMS = 64
 _MOST_PACKETS = 50_000  # in a segment of seconds: 20 is usual, 1,000 much
 _MS = Fraction(1, 1000)
@@ -212,7 +213,9 @@ def serve(asks: BinaryIO, answers: BinaryIO) -> None:
         sizes = ASK.unpack(head)
         init, data = (asks.read(size) for size in sizes)
         signal.alarm(ALARM_S)  # ends this process, also when the relay that watches it is gone
+        signal.setitimer(signal.ITIMER_PROF, CPU_S)  # likewise; some bytes keep FFmpeg busy for minutes
         answers.write(answer(init, data))
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         answers.flush()
 
