@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("install", "start", "check", "test", "lock", "deployment")
+SCRIPTS = ("install", "start", "check", "test", "lock", "deployment", "fuzz")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
