@@ -8,7 +8,7 @@ from relay.config import LimitSettings
 from relay.errors import MediaError
 from relay.ingest.demux import Demuxer
 from tests.fuzz import TARGETS
-from tests.fuzz.engine import KEPT, corpus
+from tests.fuzz.engine import ENDS_CHILD, KEPT, corpus
 from tests.fuzz.seeds import SEEDS
 
 MOST_BYTES = 1_000_000
@@ -38,7 +38,7 @@ async def test_every_kept_segment_is_read_or_refused_and_the_next_one_is_read() 
             with contextlib.suppress(MediaError):
                 await demuxer.demux(*_parts(path.read_bytes()))
             ended = demuxer.stats.restarts > before
-            assert ended <= path.name.startswith("ends-child-"), path
+            assert ended <= path.name.startswith(ENDS_CHILD), path
             deaths += ended
         assert (await demuxer.demux(*_parts(good))).tags
     finally:

@@ -18,7 +18,8 @@ INPUT_S = 5  # one input may take that long under the fuzzer, which makes everyt
 _STAT = re.compile(r"^stat::(\w+):\s+(\d+)", re.MULTILINE)
 _COVER = re.compile(r"cov: (\d+) ft:")
 _IN_LIBRARIES = ("deadly signal", "Did not return to Python execution")
-_REGRESSIONS = ("broke-", "ends-child-")
+ENDS_CHILD = "ends-child-"
+_REGRESSIONS = ("broke-", ENDS_CHILD)
 _FINDINGS = ("crash-", "timeout-", "oom-", "leak-")
 
 
@@ -52,7 +53,7 @@ def fuzz(name: str, seconds: int, findings: Path) -> Found:
         for number, data in enumerate(SEEDS[name]()):
             (work / f"seed-{number:02d}").write_bytes(data)
         for path in sorted(kept.glob("*")):
-            if path.name.startswith("ends-child-"):
+            if path.name.startswith(ENDS_CHILD):
                 continue  # it would at once
             shutil.copy(path, work)
         found = Found(name, 0, 0, 0, 0, 0, [], "")
