@@ -81,18 +81,26 @@ class Attack:
         self._there["webhook"] = hook.get("id", "nope")
 
     def run(self, cases: int) -> Outcome:
-        """Make about ``cases`` requests, the same number to each operation."""
+        """Make at least ``cases`` requests: as many to each operation, then more to those that take a body."""
         operations = [result.ok() for result in self._schema.get_all_operations()]
         operations = [operation for operation in operations if not _is_endless(operation.definition.raw)]
         self.outcome.operations = len(operations)
         for operation in operations:
-            has_body = bool(operation.body)
-            each = max(2, cases // len(operations))
-            self._fuzz(operation, each - each // 2 if has_body else each, GenerationMode.POSITIVE)
-            if has_body:
-                self._fuzz(operation, each // 2, GenerationMode.NEGATIVE)
+            self._all(operation, cases // len(operations))
+            if operation.body:
                 self._refuses_unknown_fields(operation)
+        with_body = [operation for operation in operations if operation.body]
+        while (left := cases - self.outcome.cases) > 0:
+            for operation in with_body:
+                self._all(operation, left // len(with_body))
         return self.outcome
+
+    def _all(self, operation: Any, cases: int) -> None:
+        """``cases``, half of them with a body that does not fit, where there is one."""
+        wrong = max(1, cases // 2) if operation.body else 0
+        self._fuzz(operation, max(1, cases - wrong), GenerationMode.POSITIVE)
+        if wrong:
+            self._fuzz(operation, wrong, GenerationMode.NEGATIVE)
 
     def _fuzz(self, operation: Any, cases: int, mode: GenerationMode) -> None:
         self._prepare()
