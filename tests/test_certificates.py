@@ -11,7 +11,9 @@ import pytest
 import structlog
 from cryptography import x509
 
+from relay.budget import ConnectionBudget
 from relay.certificates import SOON_S, Certificate, Watch
+from relay.config import LimitSettings
 from relay.errors import ConfigError
 from relay.listen import listen
 from tests.support.tls import Certificates, make_certificates
@@ -67,11 +69,17 @@ async def listener(tmp_path: Path) -> AsyncIterator[Listener]:
     folder = tmp_path / "in-use"
     put(make_certificates(tmp_path / "first"), folder)
     certificate = Certificate("rtmps", folder / "certificate.pem", folder / "key.pem", "rtmp")
-    server, port = await listen(
-        Echo, "127.0.0.1:0", certificate.context, what="tests", setting="rtmp.tls_listen", handshake_s=5.0
+    opened = await listen(
+        lambda place: Echo(),
+        "127.0.0.1:0",
+        certificate.context,
+        what="tests",
+        setting="rtmp.tls_listen",
+        handshake_s=5.0,
+        budget=ConnectionBudget(LimitSettings()),
     )
-    async with server:
-        yield Listener(certificate, port, folder)
+    yield Listener(certificate, opened.port, folder)
+    opened.close()
 
 
 @pytest.mark.parametrize("name", ["localhost", None])

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("install", "start", "check", "test", "lock", "deployment", "sbom", "audit-dependencies", "attack")
+SCRIPTS = ("install", "start", "check", "test", "lock", "deployment", "sbom", "audit-dependencies", "attack", "fuzz")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -1,5 +1,6 @@
 """The spool's files: FLV parts whose commits carry their own checksums, how they are named, read and recovered."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ OPEN_SUFFIX = ".flv.part"
 CLOSED_SUFFIX = ".flv"
 _PART = re.compile(r"(\d{6,})\.flv(?:\.part)?")
 _WRAP = 1 << 32
+_MOST = 1 << 53
+_LAST_S = 253_402_300_799  # of the year 9999
 _FIRST_TAG = 13 + 4  # the file's header, and the first tag's type and size
 
 # A commit tag is a script tag with this body, so that any FLV player skips it. Fixed length: the checksum is last.
@@ -270,16 +273,32 @@ def _info(tag: flv.Tag) -> PartInfo:
     return PartInfo(
         recording=str(found["recording"]),
         channel=str(found["channel"]),
-        seq=int(found["seq"]),
-        base_ms=int(found["baseMs"]),
-        start_ms=int(found["startMs"]),
-        recording_base_ms=int(found["recordingBaseMs"]),
-        first_seq=int(found["firstSeq"]),
-        started_at=float(found["startedAt"]),
-        recording_started_at=float(found["recordingStartedAt"]),
+        seq=_whole(found["seq"]),
+        base_ms=_whole(found["baseMs"]),
+        start_ms=_whole(found["startMs"]),
+        recording_base_ms=_whole(found["recordingBaseMs"]),
+        first_seq=_whole(found["firstSeq"]),
+        started_at=_clock(found["startedAt"]),
+        recording_started_at=_clock(found["recordingStartedAt"]),
         gap=str(found["gap"]),
         late=bool(found.get("late", False)),
     )
+
+
+def _whole(value: amf0.AmfValue) -> int:
+    """A whole number as a double holds it. Raises ValueError for everything else."""
+    number = amf0.number(value, math.nan)
+    if not abs(number) <= _MOST:
+        raise ValueError("its metadata has a number that is none")
+    return int(number)
+
+
+def _clock(value: amf0.AmfValue) -> float:
+    """Unix seconds of a time that can be. Raises ValueError for everything else."""
+    number = amf0.number(value, math.nan)
+    if not 0 <= number <= _LAST_S:
+        raise ValueError("its metadata has a time that is none")
+    return number
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

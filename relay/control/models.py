@@ -21,9 +21,9 @@ from relay.database import ChannelRow
 
 
 class Sent(BaseModel):
-    """What a client sends: unknown fields are errors."""
+    """What a client sends: unknown fields are errors, and so is text for a number, or yes for true."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class HoldOptions(Sent):

@@ -20,6 +20,7 @@ from relay.protocol import flv
 
 MEMORY_BYTES = 512 * 1024 * 1024
 ALARM_S = 60
+CPU_S = 2.0  # 20 MiB need a tenth of a second
 _MOST_STREAMS = 64
 _MOST_PACKETS = 50_000  # in a segment of seconds: 20 is usual, 1,000 much
 _MS = Fraction(1, 1000)
@@ -27,6 +28,7 @@ _TS_RATE, _TS_WRAP = 90_000, 1 << 33
 _VIDEO = {"h264", "hevc", "av1", "vp9", "vp8"}
 _AUDIO = {"aac", "mp3", "mp3float", "opus", "libopus", "ac3", "eac3", "flac"}
 _VIDEO |= {"libdav1d", "libaom-av1", "libvpx", "libvpx-vp9"}  # PyAV names the decoder it would take
+_HEADED = {"opus", "libopus", "flac"}
 _APPLE_TIME = b"com.apple.streaming.transportStreamTimestamp\0"
 
 
@@ -83,6 +85,10 @@ def _streams(source: av.container.InputContainer) -> dict[int, av.VideoStream | 
         raise ValueError(f"codec {', '.join(others)} is not supported; set the encoder to H.264 or HEVC and AAC")
     if not found:
         raise ValueError("there is neither video nor audio in it")
+    for stream in found.values():
+        if stream.codec_context.name in _HEADED and not stream.codec_context.extradata:
+            # FFmpeg's FLV muxer takes it for granted, and ends the process where it is not so.
+            raise ValueError(f"{stream.codec_context.name} without its header")
     return found
 
 
@@ -204,7 +210,9 @@ def serve(asks: BinaryIO, answers: BinaryIO) -> None:
         sizes = ASK.unpack(head)
         init, data = (asks.read(size) for size in sizes)
         signal.alarm(ALARM_S)  # ends this process, also when the relay that watches it is gone
+        signal.setitimer(signal.ITIMER_PROF, CPU_S)  # likewise; some bytes keep FFmpeg busy for minutes
         answers.write(answer(init, data))
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         answers.flush()
 

@@ -85,6 +85,8 @@ def _opus(track: Track) -> Silence | None:
     streams, pairs = 1, int(track.channels == 2)
     if header[18] and len(header) > 20:
         streams, pairs = header[19], header[20]
+        if not streams or pairs > streams:
+            return None
     parts = []
     for number in range(streams):
         table_of_contents = b"\xfc" if number < pairs else b"\xf8"

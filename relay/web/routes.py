@@ -137,6 +137,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "operationId": route.handler.__name__.strip("_"),
         "parameters": parameters,
         "responses": {str(route.status): success, "default": failure},
+        "x-role": "nobody" if route.public else route.role.word,  # the least that may
     }
     if route.body is not None:
         operation["requestBody"] = {

@@ -179,6 +179,7 @@ class WebServer:
         self._runner = web.AppRunner(
             self.app,
             access_log=None,
+            logger=Quiet(),
             handle_signals=False,
             keepalive_timeout=30,
             shutdown_timeout=1.0,

@@ -1,5 +1,6 @@
 """Spool parts: what is written is read back, and whatever happens to the tail, only verified media comes out."""
 
+import math
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from relay.archive.spool import (
 from relay.errors import SpoolError
 from relay.hub.batch import Note
 from relay.media import Codec, Packet, Track
-from relay.protocol import flv
+from relay.protocol import amf0, flv
 from tests.archive.media import batches, read_packets
 from tests.support import clips
 
@@ -162,6 +163,22 @@ def test_only_commits_before_a_later_part_count(tmp_path: Path) -> None:
 def test_a_part_that_cannot_be_read_is_a_spool_error(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match=r"000001\.flv"):
         read_part(tmp_path / "000001.flv")
+
+
+@pytest.mark.parametrize("name", ["seq", "baseMs", "firstSeq", "startedAt", "recordingStartedAt"])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e300, -1e300, "x", None])
+def test_numbers_that_are_none_make_no_part(tmp_path: Path, name: str, value: amf0.AmfValue) -> None:
+    path = tmp_path / "000007.flv"
+    (tag,) = flv.TagReader().feed(part_header(INFO, (None, None)))
+    _, values = amf0.decode(tag.body)
+    assert isinstance(values, dict)
+    values["fieldRelay"] = {**values["fieldRelay"], name: value}  # type: ignore[dict-item]
+    body = amf0.encode("onMetaData", amf0.EcmaArray(values))
+    run = flv.file_header(has_video=True, has_audio=True) + flv.tag(flv.SCRIPT, 0, body)
+    path.write_bytes(run + commit_tag(run, offset=len(run), seq=1, packets=1, timestamp=0))
+    assert read_info(path) is None
+    with pytest.raises(SpoolError, match="not a part"):
+        read_part(path)
 
 
 def test_a_recording_has_a_folder_that_goes_when_empty(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Demux worker: hostile segments are an error or fewer packets, in bounded memory and time, and the next one works."""
 
+import contextlib
 import io
 import json
 import random
+import resource
 import struct
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from relay.ingest import demux_worker
 from relay.ingest.demux_worker import ANSWER, ASK, MEMORY_BYTES, kind_of
+from tests.fuzz.engine import corpus
 from tests.ingest import segments
 from tests.ingest.segments import AAC, AUDIO, H264, VIDEO, Piece
 
@@ -218,3 +221,25 @@ def test_any_bytes_have_an_answer(data: bytes, head: bytes) -> None:
     text_size, flv_size = ANSWER.unpack(demux_worker.answer(b"", head + data)[: ANSWER.size])
     assert text_size > 2
     assert flv_size >= 0
+
+
+@pytest.mark.parametrize(("codec", "header"), [("libopus", b"dOps"), ("flac", b"dfLa")])
+def test_sound_without_the_header_it_needs_is_refused_in_words(codec: str, header: bytes, tmp_path: Path) -> None:
+    """FFmpeg's FLV muxer would end the process instead."""
+    piece, *_ = segments.made(tmp_path / "made", *AUDIO, "-c:a", codec, "-strict", "-2", kind="fmp4", seconds=1)
+    assert header in piece.init
+    with child() as worker:
+        said, _ = worker.ask(piece.data, piece.init.replace(header, b"free"))
+        assert "header" in str(said.get("error")), said
+        assert "error" not in worker.ask(piece.data, piece.init)[0]
+
+
+def test_a_segment_that_keeps_a_library_busy_is_given_up_by_processor_time() -> None:
+    """FFmpeg counts to 2^32 over this one's parameter sets. Others wait for the reader meanwhile."""
+    kept = (corpus("demux") / "ends-child-by-endless-parameter-sets").read_bytes()
+    split = 2 + int.from_bytes(kept[:2], "big")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with child() as worker, contextlib.suppress(struct.error):  # no answer: it is gone
+        worker.ask(kept[split:], kept[2:split])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime < 6

@@ -165,3 +165,10 @@ def test_what_has_no_silence() -> None:
 def test_any_header_gives_a_frame_or_none(codec: Codec, header: bytes) -> None:
     frame = silence(Track(codec=codec, header=header, sample_rate=48000, channels=2))
     assert frame is None or (frame.data and frame.duration_ms > 0)
+
+
+@pytest.mark.parametrize(("streams", "pairs"), [(0, 0), (1, 2), (0, 3)])
+def test_an_opus_header_that_counts_wrongly_has_no_silence(streams: int, pairs: int) -> None:
+    """RFC 7845 §5.1.1: at least one stream, and no more pairs than streams. A frame of nothing is none."""
+    header = b"OpusHead\1\2" + bytes(8) + bytes((1, streams, pairs, 0, 1))
+    assert silence(codecs.read_track(Codec.OPUS, header)) is None

@@ -61,6 +61,7 @@ TOP = {
     "LICENSE",
     "requirements.lock",
     "requirements-dev.lock",
+    "requirements-fuzz.lock",
 }
 LONGEST = 400
 
@@ -167,7 +168,7 @@ def homes(tree: Tree) -> Iterator[str]:
 
 def mirrors(tree: Tree) -> Iterator[str]:
     """relay/a/b.py has tests/a/test_b.py; a test file outside support and e2e has the source it tests."""
-    special = {f"tests/test_{name}.py" for name in ("house", "scripts", "deploy", "monitoring", "support")}
+    special = {f"tests/test_{name}.py" for name in ("house", "scripts", "deploy", "monitoring", "support", "fuzz")}
     for path, _ in tree.sources("relay"):
         parts = path.split("/")
         if parts[-1].startswith("__") or "versions" in parts or "migrations" in parts:
@@ -288,6 +289,15 @@ def secrets(tree: Tree) -> Iterator[str]:
                 yield f"{path}: looks like a secret ({mark.pattern.decode()})"
 
 
+def comparisons(tree: Tree) -> Iterator[str]:
+    """Secrets compare themselves, in constant time: an ``==`` of what ``reveal()`` gives would tell by its timing."""
+    for path, _, module in tree.relay():
+        for node in ast.walk(module):
+            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            if any("attr='reveal'" in ast.dump(side) for side in sides):
+                yield f"{path}:{node.lineno}: compares a secret's text"
+
+
 def top_level(tree: Tree) -> Iterator[str]:
     """The top of the tree holds what the README names and nothing else."""
     for name in sorted({path.split("/")[0] for path, _ in tree.files()}):
@@ -316,6 +326,7 @@ RULES: tuple[Rule, ...] = (
     prints,
     words,
     secrets,
+    comparisons,
     top_level,
     big_files,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 from pathlib import Path
 
 import aiohttp
@@ -143,6 +144,19 @@ async def test_bytes_that_are_no_text_open_nothing_and_break_nothing(app: App, w
     )
     answer = await raw(app, request)
     assert answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 400")), answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET /live/demo/index.m3u8?key=the-key&x=\xff HTTP/1.1\r\n\r\n", b"the-key\r\n\r\n", b"GET /s/the-key\xff"],
+)
+async def test_what_is_no_request_is_refused_and_never_logged(
+    app: App, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its address may have a key in it, and strangers send as much of it as they like."""
+    assert b" 400 " in (await raw(app, sent + b" HTTP/1.1\r\n\r\n"))[:20]
+    assert "the-key" not in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_metrics_want_the_token_where_the_outside_can_ask(tmp_path: Path) -> None:

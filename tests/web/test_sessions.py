@@ -3,10 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from relay.app import App
 from relay.control.users import UserChange
+from relay.secret import Secret
+from relay.web.sessions import COOKIE
 from tests.support.app import Browser, browsing, running_app
 from tests.web.signing import OWN, PASSWORD, add_user, sign_in
 
@@ -18,6 +21,16 @@ async def test_until_sign_out(browser: Browser) -> None:
     assert (await browser.ask("GET", "/api/v1/channels", token=""))[0] == 200
     assert (await browser.ask("POST", "/sign-out", token=""))[0] == 303
     assert (await browser.ask("GET", "/api/v1/channels", token=""))[0] == 401
+
+
+async def test_sessions_are_known_by_the_digest_of_their_cookie(app: App, browser: Browser) -> None:
+    await sign_in(browser)
+    (cookie,) = browser._session.cookie_jar
+    assert list(app.web._sessions._sessions) == [Secret(cookie.value).digest()]
+    for guess in ("", "x", Secret(cookie.value).digest()):
+        headers = {"Cookie": f"{COOKIE}={guess}"}
+        async with aiohttp.ClientSession() as other, other.get(f"{browser.base}/log", headers=headers) as response:
+            assert response.url.path == "/sign-in"
 
 
 async def test_a_session_changes_things_only_from_our_own_pages(browser: Browser) -> None:

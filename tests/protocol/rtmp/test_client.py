@@ -2,15 +2,14 @@
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from relay.errors import ProtocolError
 from relay.protocol.amf0 import encode
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.chunk import Message, write_message
 from relay.protocol.rtmp.client import ClientConnection
 from relay.protocol.rtmp.state import ClientState
 from tests.protocol.captures import cuts
+from tests.protocol.rtmp.machines import Origin, Peer, Platform, run
 from tests.protocol.rtmp.peers import Pair, make_client, nonce
 
 SERVER_BYTES = b"\x03" + bytes(8) + nonce("s")[8:1536] + bytes(1536)
@@ -121,20 +120,6 @@ def test_windows_are_acknowledged_halfway_and_pings_answered() -> None:
     assert client.data_to_send()[-4:] == client.received.to_bytes(4, "big")
 
 
-names = st.sampled_from(["_result", "_error", "onStatus", "close", "onBWDone", "connect", ""])
-arguments = st.lists(
-    st.none() | st.floats() | st.text(max_size=8) | st.just({"level": "error"}) | st.just({"code": 5}), max_size=4
-)
-
-
-@given(st.lists(st.tuples(names, st.sampled_from([0, 1, 4, 5]), arguments, st.sampled_from([17, 18, 20])), max_size=15))
-def test_any_answer_in_any_order_raises_nothing_but_protocol_errors(
-    sent: list[tuple[str, int, list[object], int]],
-) -> None:
-    client = shaken()
-    try:
-        for name, transaction, more, type_id in sent:
-            payload = encode(name, transaction, *more)  # type: ignore[arg-type]
-            client.receive(write_message(type_id, 1, 0, payload, chunk_size=128, csid=3), 0.0)
-    except ProtocolError:
-        return
+@pytest.mark.parametrize("peer", [Platform, Origin])
+def test_any_answer_in_any_order_raises_nothing_but_protocol_errors(peer: type[Peer]) -> None:
+    run(peer, 30)

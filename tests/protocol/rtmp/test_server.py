@@ -2,7 +2,6 @@
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from relay.errors import LimitError, ProtocolError
 from relay.protocol.amf0 import decode, encode
@@ -13,6 +12,7 @@ from relay.protocol.rtmp.limits import RtmpLimits
 from relay.protocol.rtmp.server import MAX_STREAMS, ServerConnection
 from relay.protocol.rtmp.state import ServerState
 from tests.protocol.captures import SESSIONS, cuts, pieces, session
+from tests.protocol.rtmp.machines import PublisherOrPlayer, run
 from tests.protocol.rtmp.peers import Pair, make_client, make_server, nonce
 
 HANDSHAKE = b"\x03" + bytes(8) + nonce("c")[8:1536] + bytes(1536)
@@ -232,31 +232,5 @@ def test_one_publish_at_a_time() -> None:
         server.receive(publish, 0.0)
 
 
-names = st.sampled_from(
-    ["connect", "createStream", "publish", "play", "deleteStream", "closeStream", "FCPublish", "FCUnpublish",
-     "releaseStream", "FCSubscribe", "_result", "onStatus", "pause", "@setDataFrame", ""]
-)  # fmt: skip
-arguments = st.lists(st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.just({}), max_size=4)
-
-
-@given(st.lists(st.tuples(names, arguments, st.sampled_from([17, 18, 20]), st.booleans()), max_size=15))
-def test_any_command_in_any_order_raises_nothing_but_protocol_errors(
-    sent: list[tuple[str, list[object], int, bool]],
-) -> None:
-    server = make_server()
-    server.receive(HANDSHAKE, 0.0)
-    try:
-        for name, more, type_id, accept in sent:
-            payload = encode(name, *more)  # type: ignore[arg-type]
-            for event in server.receive(write_message(type_id, 1, 0, payload, chunk_size=128, csid=3), 0.0):
-                if isinstance(event, events.PublishRequested):
-                    if accept:
-                        server.accept_publish(event.stream_id)
-                    else:
-                        server.refuse_publish(event.stream_id, "no")
-                elif isinstance(event, events.PlayRequested):
-                    server.accept_play(event.stream_id)
-        server.close("done")
-    except ProtocolError:
-        return
-    assert server.state is ServerState.CLOSED
+def test_any_command_in_any_order_raises_nothing_but_protocol_errors() -> None:
+    run(PublisherOrPlayer, 40)
