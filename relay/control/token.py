@@ -64,13 +64,14 @@ class AdminToken:
         """Take the token of the file, where it holds another one. Reads a file: not for the loop."""
         with self._lock:
             try:
-                found = Secret(self.path.read_text("utf-8").strip())
+                text = self.path.read_text("utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 self._refuse(type(error).__name__)
                 return
+            found = Secret(text)
             if found == self._token:
                 self._refused = ""
-            elif len(found.reveal()) < SHORTEST:
+            elif len(text) < SHORTEST:
                 self._refuse(f"it holds less than {SHORTEST} characters")
             else:
                 self._token, self._refused = known.know(found), ""
