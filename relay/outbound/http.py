@@ -9,7 +9,7 @@ from yarl import URL
 
 from relay.config import Settings
 from relay.errors import AddressError, DestinationError
-from relay.outbound.address import refusal, resolve
+from relay.outbound.address import check, resolve
 from relay.outbound.dial import reason
 
 AddrInfo = tuple[int, int, int, str, tuple[object, ...]]
@@ -68,12 +68,8 @@ def http_session(
     """
 
     def checked(info: AddrInfo) -> socket.socket:
-        kind = None if settings.outbound.allow_private else refusal(str(info[4][0]))
-        if kind is not None:
-            raise AddressError(
-                f"{info[4][0]} is a {kind} address, which the relay does not dial; "
-                "set RELAY_OUTBOUND__ALLOW_PRIVATE=true if it is yours"
-            )
+        address = str(info[4][0])
+        check(address, address, allow_private=settings.outbound.allow_private)
         return socket.socket(info[0], info[1], info[2])
 
     connector = aiohttp.TCPConnector(

@@ -51,8 +51,13 @@ async def test_it_fetches_and_follows_nothing(make_settings: MakeSettings, port:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254"])
 async def test_a_private_address_is_never_dialled(make_settings: MakeSettings, port: int, host: str) -> None:
-    with pytest.raises(AddressError, match="does not dial"):
+    with pytest.raises(AddressError, match=r"does not dial|never dials"):
         await fetch(make_settings(allow_private=False), f"http://{host}:{port}/")
+
+
+async def test_cloud_metadata_is_never_dialled_though_private_addresses_may_be(make_settings: MakeSettings) -> None:
+    with pytest.raises(AddressError, match="never dials"):
+        await fetch(make_settings(allow_private=True), "http://169.254.169.254/latest/meta-data/")
 
 
 @pytest.mark.parametrize(
