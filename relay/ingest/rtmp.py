@@ -14,31 +14,12 @@ from relay.ingest.base import ConnectionBudget
 from relay.ingest.links import Links
 from relay.ingest.rtmp_connection import READ_BUFFER_BYTES, RtmpConnection
 from relay.listen import listen, server_tls
-from relay.protocol.rtmp.limits import RtmpLimits
+from relay.protocol.rtmp.limits import rtmp_limits
 
 SWEEP_S = 0.5
 FAREWELL_S = 2.0
 
 log = structlog.get_logger(__name__)
-
-
-def rtmp_limits(settings: Settings) -> RtmpLimits:
-    """The parser's limits, out of the settings'."""
-    limits = settings.limits
-    return RtmpLimits(
-        chunk_size_min=limits.chunk_size_min,
-        video_message_bytes=limits.video_message_bytes,
-        audio_message_bytes=limits.audio_message_bytes,
-        command_message_bytes=limits.command_message_bytes,
-        chunk_streams=limits.chunk_streams,
-        partial_bytes=limits.partial_bytes,
-        pre_auth_bytes=limits.pre_auth_bytes,
-        amf_depth=limits.amf_depth,
-        amf_nodes=limits.amf_nodes,
-        amf_string_bytes=limits.amf_string_bytes,
-        commands_per_s=limits.commands_per_s,
-        commands_burst=limits.commands_burst,
-    )
 
 
 class RtmpStats:
@@ -63,7 +44,7 @@ class RtmpIngest:
         self.ticker = ticker
         self.stats = RtmpStats()
         self.budget = ConnectionBudget(settings.limits)
-        self.limits = rtmp_limits(settings)
+        self.limits = rtmp_limits(settings.limits)
         self.bytes_received = links.bytes_received
         # One buffer serves every connection: a read is parsed to its end before the next begins.
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))

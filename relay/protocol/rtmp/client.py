@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from relay.errors import LimitError
 from relay.protocol.amf0 import AmfValue, number
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.chunk import Message
@@ -52,7 +53,7 @@ class ClientConnection(Connection):
         chunk_size: int = OUT_CHUNK_SIZE,
         limits: RtmpLimits | None = None,
     ) -> None:
-        super().__init__(ClientHandshake(nonce, int(now * 1000), digest=digest), limits or RtmpLimits())
+        super().__init__(ClientHandshake(nonce, int(now * 1000), digest=digest), limits or RtmpLimits(), now)
         self.state = ClientState.HANDSHAKE
         self.stream_id = 0
         self._app = app
@@ -62,6 +63,9 @@ class ClientConnection(Connection):
         self._enhanced = enhanced
         self._wanted_chunk_size = chunk_size
         self._acknowledged = 0
+        self._heard = 0  # of ``received``, what was counted against answer_bytes_per_s
+        self._may_say = 4.0 * self._limits.answer_bytes_per_s
+        self._may_say_at = now
         self._out.append(self._handshake.data_to_send())
 
     def unpublish(self) -> None:
@@ -106,13 +110,27 @@ class ClientConnection(Connection):
                 if self.state is ClientState.LIVE and self._mode == "play":
                     out += self._read_data(message)
             elif type_id in (MessageType.COMMAND, MessageType.COMMAND_AMF3):
+                self._spend(now)
                 out += self._read_command(read_command(type_id, message.payload, self._amf_limits))
             else:
-                out += self._read_control(message)
+                out += self._read_control(message, now)
+        if self.state is ClientState.LIVE:
+            if self._mode == "publish":
+                self._count_answers(now)
+        elif self.state is not ClientState.CLOSED and self.received > self._limits.pre_auth_bytes:
+            raise LimitError("pre_auth_bytes", f"over {self._limits.pre_auth_bytes} bytes and no {self._mode} accepted")
         if self.peer_window and self.received - self._acknowledged >= self.peer_window // 2:
             self._acknowledged = self.received
             self.acknowledge(self.received)
         return out
+
+    def _count_answers(self, now: float) -> None:
+        """Whoever is published to has little to say."""
+        rate = self._limits.answer_bytes_per_s
+        self._may_say = min(4.0 * rate, self._may_say + (now - self._may_say_at) * rate) - self.received + self._heard
+        self._may_say_at, self._heard = now, self.received
+        if self._may_say < 0:
+            raise LimitError("answer_bytes", f"over {rate} bytes a second of what nobody asked for")
 
     def _read_command(self, command: Command) -> list[events.Event]:
         if self.state is ClientState.CLOSED:
@@ -167,6 +185,9 @@ class ClientConnection(Connection):
     def _rejected(self, value: AmfValue) -> events.Event:
         code, _, description = _status_of(value)
         self._step("close")
+        more = value.get("ex") if isinstance(value, Mapping) else None
+        if isinstance(more, Mapping) and "redirect" in more:  # of Adobe's access plug-ins; Wowza's load balancer
+            description = f"it sends on to another address, which is not followed: {description}"
         # A name still busy with our own earlier connection frees itself: worth trying again soon.
         final = code in _FINAL and "already" not in description.lower()
         return events.Rejected(code or "error", description, final)

@@ -27,13 +27,11 @@ class ServerConnection(Connection):
     """
 
     def __init__(self, *, nonce: bytes, now: float, limits: RtmpLimits | None = None) -> None:
-        super().__init__(ServerHandshake(nonce, int(now * 1000)), limits or RtmpLimits())
+        super().__init__(ServerHandshake(nonce, int(now * 1000)), limits or RtmpLimits(), now)
         self.state = ServerState.HANDSHAKE
         self._streams = 0
         self._stream_id = 0  # of the running or requested publish or play
         self._held: list[Message] = []
-        self._tokens = float(self._limits.commands_burst)
-        self._tokens_at = now
         self._authenticated = False
 
     # --- answers ----------------------------------------------------------------------------------------------
@@ -115,16 +113,8 @@ class ServerConnection(Connection):
                     self._held = messages[index + 1 :]
                     break
             else:
-                out += self._read_control(message)
+                out += self._read_control(message, now)
         return out
-
-    def _spend(self, now: float) -> None:
-        limits = self._limits
-        self._tokens = min(limits.commands_burst, self._tokens + (now - self._tokens_at) * limits.commands_per_s)
-        self._tokens_at = now
-        if self._tokens < 1:
-            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands a second")
-        self._tokens -= 1
 
     def _read_command(self, message: Message) -> list[events.Event]:
         command = read_command(message.type_id, message.payload, self._amf_limits)
