@@ -16,13 +16,15 @@ from typing import BinaryIO, NamedTuple
 
 import av
 
+from relay.confine import leave_network, limit
 from relay.protocol import flv
 
 ASK = struct.Struct("!II")  # bytes of init segment, bytes of segment; they follow
 ANSWER = struct.Struct("!II")  # bytes of JSON (Facts, or {"error": words}), bytes of FLV; they follow
 
-MEMORY_BYTES = 512 * 1024 * 1024
+MEMORY_BYTES = 640 * 1024 * 1024  # of addresses, 130 of them code and libraries
 ALARM_S = 60
+CPU_S = 30  # for one segment
 _MOST_STREAMS = 64
 _MOST_PACKETS = 50_000  # in a segment of seconds: 20 is usual, 1,000 much
 _MS = Fraction(1, 1000)
@@ -195,10 +197,8 @@ def answer(init: bytes, data: bytes) -> bytes:
 
 def confine() -> None:
     """Give up, for good, what parsing does not need: memory beyond the limit, files, sockets, core dumps."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    leave_network()  # where that is forbidden, three open files leave none for a socket either
+    limit(memory_bytes=MEMORY_BYTES, open_files=3, cpu_s=None)
 
 
 def serve(asks: BinaryIO, answers: BinaryIO) -> None:
@@ -206,7 +206,11 @@ def serve(asks: BinaryIO, answers: BinaryIO) -> None:
     while head := asks.read(ASK.size):
         sizes = ASK.unpack(head)
         init, data = (asks.read(size) for size in sizes)
-        signal.alarm(ALARM_S)  # ends this process, also when the relay that watches it is gone
+        # Both end this process, also when the relay that watches it is gone.
+        signal.alarm(ALARM_S)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_s = int(used.ru_utime + used.ru_stime) + CPU_S
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
         answers.write(answer(init, data))
         signal.alarm(0)
         answers.flush()

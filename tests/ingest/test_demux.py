@@ -1,6 +1,7 @@
 """Demuxer: exactly what ffmpeg reads of the same segments, in segment after segment, and bounded by its children."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from relay.media.timeline import FileClock
 from relay.protocol.flv import Depacketizer
 from tests.ingest import segments
 from tests.ingest.segments import AAC, AUDIO, H264, HEVC, VIDEO, Listed, Piece
+from tests.support import proc
 
 LIMITS = LimitSettings()
 TAGS = 32  # of a second of video: a sequence header, 30 frames, an end of sequence
@@ -208,4 +210,24 @@ async def test_children_leave_when_there_is_nothing_to_read(tmp_path: Path, monk
     async with asyncio.timeout(20):
         await asyncio.gather(*(worker.process.wait() for worker in workers))
     assert demuxer.stats.restarts == 0
+    await demuxer.close()
+
+
+async def test_a_child_has_its_pipes_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_ARCHIVE__S3_SECRET", "canary-of-the-relay")
+    piece = segments.made(tmp_path / "made", *VIDEO, *AUDIO, *H264, *AAC, seconds=1)[0]
+    demuxer = Demuxer(LIMITS)
+    with open("/dev/null") as extra:
+        os.set_inheritable(extra.fileno(), True)
+        await demuxer.demux(piece.data)
+    (worker,) = demuxer._idle
+    pid = worker.process.pid
+    assert proc.environment(pid) == b""
+    files = proc.files(pid)
+    assert sorted(files) == [0, 1, 2]
+    assert files[2] == "/dev/null"
+    assert os.getpgid(pid) == pid
+    assert proc.limits(pid)["open_files"] == 3
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert proc.network(pid) != proc.network("self")
     await demuxer.close()

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("media", "config", "secret", "errors", "files", "throttle"),
+    ("media", "config", "secret", "errors", "files", "throttle", "confine"),
     ("protocol",),
     ("hub", "supervise", "database", "outbound", "listen"),
     ("ingest", "egress", "archive", "hooks"),
