@@ -10,7 +10,7 @@ from relay.protocol.rtmp.chunk import Message
 from relay.protocol.rtmp.command import Command, enhanced_fields, read_command
 from relay.protocol.rtmp.connection import OUT_CHUNK_SIZE, Connection
 from relay.protocol.rtmp.handshake import ClientHandshake
-from relay.protocol.rtmp.limits import RtmpLimits
+from relay.protocol.rtmp.limits import Allowance, RtmpLimits
 from relay.protocol.rtmp.message import MessageType, UserControl, u32, user_control
 from relay.protocol.rtmp.state import CLIENT, ClientState, step
 
@@ -18,6 +18,8 @@ FLASH_VERSION = "FMLE/3.0 (compatible; FieldRelay)"
 _CONNECT, _RELEASE, _FC_PUBLISH, _CREATE = 1, 2, 3, 4  # transactions; what follows createStream uses the next
 _ASK = 5
 _MEDIA = (8, 9)
+# What may come as often as it likes, within its bytes; all else is a command, or costs as much.
+_UNCOUNTED = frozenset((*_MEDIA, MessageType.DATA, MessageType.DATA_AMF3, MessageType.ACKNOWLEDGEMENT))
 _FINAL = frozenset(
     {
         "NetConnection.Connect.Rejected",
@@ -53,7 +55,7 @@ class ClientConnection(Connection):
         chunk_size: int = OUT_CHUNK_SIZE,
         limits: RtmpLimits | None = None,
     ) -> None:
-        super().__init__(ClientHandshake(nonce, int(now * 1000), digest=digest), limits or RtmpLimits(), now)
+        super().__init__(ClientHandshake(nonce, int(now * 1000), digest=digest), limits or RtmpLimits())
         self.state = ClientState.HANDSHAKE
         self.stream_id = 0
         self._app = app
@@ -63,6 +65,7 @@ class ClientConnection(Connection):
         self._enhanced = enhanced
         self._wanted_chunk_size = chunk_size
         self._acknowledged = 0
+        self._allowance = Allowance(self._limits, now)
         self._heard = 0  # of ``received``, what was counted against answer_bytes_per_s
         self._may_say = 4.0 * self._limits.answer_bytes_per_s
         self._may_say_at = now
@@ -103,6 +106,8 @@ class ClientConnection(Connection):
         out: list[events.Event] = []
         for message in self._unpacked(messages):
             type_id = message.type_id
+            if type_id not in _UNCOUNTED:
+                self._allowance.spend(now)
             if type_id in _MEDIA:
                 if self.state is ClientState.LIVE and self._mode == "play":
                     out.append(message)
@@ -110,10 +115,9 @@ class ClientConnection(Connection):
                 if self.state is ClientState.LIVE and self._mode == "play":
                     out += self._read_data(message)
             elif type_id in (MessageType.COMMAND, MessageType.COMMAND_AMF3):
-                self._spend(now)
                 out += self._read_command(read_command(type_id, message.payload, self._amf_limits))
             else:
-                out += self._read_control(message, now)
+                out += self._read_control(message)
         if self.state is ClientState.LIVE:
             if self._mode == "publish":
                 self._count_answers(now)

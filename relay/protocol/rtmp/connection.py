@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from relay.errors import LimitError
 from relay.protocol.amf0 import AmfLimits, AmfValue, decode, encode
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.chunk import ChunkReader, Message, write_message
@@ -27,15 +26,13 @@ WINDOW = 5_000_000
 class Connection(ABC):
     """Take bytes with ``receive``, send what ``data_to_send`` gives. Does no I/O and knows no clock but ``now``."""
 
-    def __init__(self, handshake: Handshake, limits: RtmpLimits, now: float) -> None:
+    def __init__(self, handshake: Handshake, limits: RtmpLimits) -> None:
         self._handshake = handshake
         self._limits = limits
         self._amf_limits = AmfLimits(limits.amf_depth, limits.amf_nodes, limits.amf_string_bytes)
         self._reader = ChunkReader(limits)
         self._out: list[bytes] = []
         self._chunk_size = 128
-        self._tokens = float(limits.commands_burst)
-        self._tokens_at = now
         self.peer_window: int | None = None
 
     @property
@@ -110,16 +107,7 @@ class Connection(ABC):
         self._control(MessageType.SET_CHUNK_SIZE, u32(chunk_size))
         self._chunk_size = chunk_size
 
-    def _spend(self, now: float) -> None:
-        """One message more that wants an answer, or a look into it."""
-        limits = self._limits
-        self._tokens = min(limits.commands_burst, self._tokens + (now - self._tokens_at) * limits.commands_per_s)
-        self._tokens_at = now
-        if self._tokens < 1:
-            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands a second")
-        self._tokens -= 1
-
-    def _read_control(self, message: Message, now: float) -> list[events.Event]:
+    def _read_control(self, message: Message) -> list[events.Event]:
         """Types 1 to 6, and whatever is neither media, data nor command."""
         match message.type_id:
             case MessageType.ACKNOWLEDGEMENT:
@@ -127,7 +115,6 @@ class Connection(ABC):
             case MessageType.WINDOW_ACK_SIZE:
                 self.peer_window = read_u32(message.payload, "Window Acknowledgement Size")
             case MessageType.USER_CONTROL:
-                self._spend(now)
                 event, value = read_user_control(message.payload)
                 if event == UserControl.PING_REQUEST:
                     self._control(MessageType.USER_CONTROL, user_control(UserControl.PING_RESPONSE, value))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from relay.config import LimitSettings
+from relay.errors import LimitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,23 @@ class RtmpLimits:
 def rtmp_limits(settings: LimitSettings) -> RtmpLimits:
     """The parsers' limits, out of the settings'."""
     return RtmpLimits(**{item.name: getattr(settings, item.name) for item in fields(RtmpLimits)})
+
+
+class Allowance:
+    """How many messages that want an answer, or a look into them, a peer may still send."""
+
+    __slots__ = ("_at", "_limits", "_tokens")
+
+    def __init__(self, limits: RtmpLimits, now: float) -> None:
+        self._limits = limits
+        self._tokens = float(limits.commands_burst)
+        self._at = now
+
+    def spend(self, now: float) -> None:
+        """One more of them. Raises LimitError."""
+        limits = self._limits
+        self._tokens = min(limits.commands_burst, self._tokens + (now - self._at) * limits.commands_per_s)
+        self._at = now
+        if self._tokens < 1:
+            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands and control messages a second")
+        self._tokens -= 1

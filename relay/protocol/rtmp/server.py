@@ -9,7 +9,7 @@ from relay.protocol.rtmp.chunk import Message
 from relay.protocol.rtmp.command import Command, enhanced_fields, fourccs_of, read_command, status
 from relay.protocol.rtmp.connection import OUT_CHUNK_SIZE, STATUS_CSID, WINDOW, Connection
 from relay.protocol.rtmp.handshake import ServerHandshake
-from relay.protocol.rtmp.limits import RtmpLimits
+from relay.protocol.rtmp.limits import Allowance, RtmpLimits
 from relay.protocol.rtmp.message import MessageType, UserControl, peer_bandwidth, u32, user_control
 from relay.protocol.rtmp.state import SERVER, ServerState, step
 
@@ -27,11 +27,13 @@ class ServerConnection(Connection):
     """
 
     def __init__(self, *, nonce: bytes, now: float, limits: RtmpLimits | None = None) -> None:
-        super().__init__(ServerHandshake(nonce, int(now * 1000)), limits or RtmpLimits(), now)
+        super().__init__(ServerHandshake(nonce, int(now * 1000)), limits or RtmpLimits())
         self.state = ServerState.HANDSHAKE
         self._streams = 0
         self._stream_id = 0  # of the running or requested publish or play
         self._held: list[Message] = []
+        self._allowance = Allowance(self._limits, now)
+        self._read_at = now
         self._authenticated = False
 
     # --- answers ----------------------------------------------------------------------------------------------
@@ -98,6 +100,7 @@ class ServerConnection(Connection):
 
     def _read(self, messages: list[Message], now: float) -> list[events.Event]:
         out: list[events.Event] = []
+        self._read_at = now
         for index, message in enumerate(messages):
             type_id = message.type_id
             if type_id in _MEDIA:
@@ -107,13 +110,13 @@ class ServerConnection(Connection):
                 if self.state is ServerState.PUBLISHING:
                     out += self._read_data(message)
             elif type_id in (MessageType.COMMAND, MessageType.COMMAND_AMF3):
-                self._spend(now)
+                self._allowance.spend(now)
                 out += self._read_command(message)
                 if self.state is ServerState.DECIDING:
                     self._held = messages[index + 1 :]
                     break
             else:
-                out += self._read_control(message, now)
+                out += self._read_control(message)
         return out
 
     def _read_command(self, message: Message) -> list[events.Event]:
@@ -203,7 +206,7 @@ class ServerConnection(Connection):
 
     def _release(self) -> list[events.Event]:
         held, self._held = self._held, []
-        return self._read(held, self._tokens_at)
+        return self._read(held, self._read_at)
 
     def _status(self, stream_id: int, level: str, code: str, description: str) -> None:
         self._send(MessageType.COMMAND, stream_id, status(level, code, description), STATUS_CSID)
