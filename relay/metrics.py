@@ -121,6 +121,7 @@ class RelayCollector(Collector):
             yield from self._about_archive(self._archive)
         yield from self._about_webhooks()
         yield self._lag.family()
+        yield GaugeMetricFamily("relay_tasks", "Tasks of the event loop", value=len(asyncio.all_tasks()))
         build = GaugeMetricFamily("relay_build_info", "The running build; always 1", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
