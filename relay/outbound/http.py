@@ -12,7 +12,7 @@ from yarl import URL
 from relay.config import Settings
 from relay.errors import AddressError, DestinationError
 from relay.outbound.address import check, resolve
-from relay.outbound.dial import reason
+from relay.outbound.dial import HandedSocket, reason
 
 INTERIM_MOST = 16
 """Answers that are not the answer yet (RFC 9110 §15.2) for one request."""
@@ -98,7 +98,7 @@ def http_session(
     def checked(info: AddrInfo) -> socket.socket:
         address = str(info[4][0])
         check(address, address, allow_private=settings.outbound.allow_private)
-        return socket.socket(info[0], info[1], info[2])
+        return HandedSocket(info[0], info[1], info[2])
 
     connector = aiohttp.TCPConnector(
         resolver=CheckedResolver(settings),
