@@ -127,6 +127,7 @@ class RelayCollector(Collector):
             yield from self._about_archive(self._archive)
         yield from self._about_webhooks()
         yield from self._lag.families()
+        yield _gauge("relay_tasks", "Tasks of the event loop", len(asyncio.all_tasks()))
         build = GaugeMetricFamily("relay_build_info", "The running build; always 1", labels=["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
@@ -140,7 +141,7 @@ class RelayCollector(Collector):
             "relay_channel_holding", "1 while the stream is kept for a publisher that is away", labels=["channel"]
         )
         expected = GaugeMetricFamily(
-            "relay_channel_expected", "1 while the channel is meant to be live", labels=["channel"]
+            "relay_channel_expected", "1 where the channel is meant to be live", labels=["channel"]
         )
         packets = CounterMetricFamily(
             "relay_ingest_packets", "Packets taken from publishers", labels=["channel", "track"]

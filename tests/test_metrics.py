@@ -56,6 +56,7 @@ PROMISED = {
     "relay_archive_gap_seconds": {"reason"},
     "relay_archive_store_errors": {"error"},
     "relay_event_loop_lag_seconds": set(),
+    "relay_tasks": set(),
     "relay_build_info": {"version", "python"},
     "relay_console_info": {"url"},
     "process_cpu_seconds": set(),

@@ -53,7 +53,8 @@ def shape_of(fit: FitConfig, tracks: Tracks) -> Shape:
 def command(shape: Shape) -> list[str]:
     """The whole command line, program first."""
     # Not nobuffer: what was read to learn the streams would be thrown away.
-    source = ffmpeg.input("pipe:0", format="flv", flags="low_delay", probesize=500_000, analyzeduration=1_000_000)
+    limits = {"probesize": 500_000, "analyzeduration": 1_000_000, "protocol_whitelist": "pipe"}
+    source = ffmpeg.input("pipe:0", format="flv", flags="low_delay", **limits)
     streams = []
     options: dict[str, str | int] = {}
     if shape.has_video:

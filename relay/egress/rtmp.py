@@ -8,13 +8,14 @@ from typing import cast
 from relay.config import Settings
 from relay.egress.base import DestinationConfig, DestinationTotals, Owner, publish_address
 from relay.egress.platforms import PLATFORMS
-from relay.errors import DestinationError, DestinationRejectedError, ProtocolError
+from relay.errors import DestinationError, DestinationRejectedError, LimitError, ProtocolError
 from relay.hub import BacklogLimit, Batch, Stream, Subscription
 from relay.hub.batch import Tracks
 from relay.hub.feed import RtmpFeed
 from relay.outbound.dial import TlsContext, dial, reason
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.client import ClientConnection
+from relay.protocol.rtmp.limits import rtmp_limits
 from relay.protocol.rtmp.state import ClientState
 from relay.protocol.rtmp.url import RtmpUrl
 from relay.secret import censored
@@ -126,6 +127,7 @@ class DestinationConnection(asyncio.Protocol):
             nonce=os.urandom(3072),
             now=self._loop.time(),
             enhanced=platform.enhanced,
+            limits=rtmp_limits(settings.limits),
         )
 
     @property
@@ -146,6 +148,9 @@ class DestinationConnection(asyncio.Protocol):
         phase = self._connection.state
         try:
             received = self._connection.receive(data, self._loop.time())
+        except LimitError as error:
+            self._fail(f"goes too far: {error}", "limit")
+            return
         except ProtocolError as error:
             self._fail(f"does not speak RTMP as it should: {self._shown(str(error))}", "protocol")
             return

@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
+from relay import confine
 from relay.egress.ffmpeg import Shape, command
 from relay.errors import DestinationError, ProtocolError
 from relay.hub import BacklogLimit, Batch, Stream, Subscription
@@ -22,6 +25,10 @@ HUNG_S = 6.0  # and for this long: the child is beyond help
 FLUSH_S = 2.0
 HOLE_MS = 2000  # a hole in time ends the piece
 QUEUE_BYTES = 512 * 1024
+MEMORY_BYTES = 4 * 1024**3  # of addresses, a third of them used for 2160 lines
+OPEN_FILES = 8  # the three it is given, and its own copies of two of them
+log = structlog.get_logger("relay.egress")
+_has_told = False  # that children have the host's network; once is loud enough
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -72,7 +79,7 @@ class Transcoder:
             if not self._queue:
                 return
             process = await asyncio.create_subprocess_exec(
-                *command(self._shape(self._tracks)),
+                *confine.command(command(self._shape(self._tracks)), memory_bytes=MEMORY_BYTES, open_files=OPEN_FILES),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -216,11 +223,14 @@ class Transcoder:
         assert process.stderr is not None
         while data := await process.stderr.read(4096):
             self._words = (self._words + data)[-300:]
+            _tell_of_network(self._words)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.cpu_s = _cpu_s(process.pid, self.cpu_s)
+            with contextlib.suppress(ProcessLookupError):
+                confine.move_cpu_limit(process.pid, self.cpu_s)
             now = time.monotonic()
             is_asked = now - self._taken_at < 2 * LOOK_EVERY_S or self._queued_bytes > QUEUE_BYTES
             if self._asked_at is None or not is_asked:
@@ -229,6 +239,18 @@ class Transcoder:
                 raise DestinationError(f"ffmpeg took media for {HUNG_S:g} s and gave none back", "transcoder")
             if now - self._asked_at > SILENT_S:
                 self._on_silence()
+
+
+def _tell_of_network(words: bytes) -> None:
+    """Say once that ffmpeg could not be cut off from the network, and what holds it then."""
+    global _has_told
+    if not _has_told and confine.NO_NAMESPACE.encode() in words:
+        _has_told = True
+        log.warning(
+            "ffmpeg runs in the host's network: only its list of protocols (pipe) keeps it from dialling",
+            reason=words.decode("utf-8", "replace").partition("\n")[0].rpartition(": ")[2],
+            hint="let the relay make network or user namespaces",
+        )
 
 
 def _has_hole(last_ms: int, batch: Batch) -> bool:

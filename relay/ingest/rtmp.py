@@ -16,31 +16,12 @@ from relay.ingest.links import Links
 from relay.ingest.rtmp_connection import RtmpConnection
 from relay.ingest.rtmp_wire import READ_BUFFER_BYTES, STRANGER_BYTES
 from relay.listen import Listener, listen
-from relay.protocol.rtmp.limits import RtmpLimits
+from relay.protocol.rtmp.limits import rtmp_limits
 
 SWEEP_S = 0.5
 FAREWELL_S = 2.0
 
 log = structlog.get_logger(__name__)
-
-
-def rtmp_limits(settings: Settings) -> RtmpLimits:
-    """The parser's limits, out of the settings'."""
-    limits = settings.limits
-    return RtmpLimits(
-        chunk_size_min=limits.chunk_size_min,
-        video_message_bytes=limits.video_message_bytes,
-        audio_message_bytes=limits.audio_message_bytes,
-        command_message_bytes=limits.command_message_bytes,
-        chunk_streams=limits.chunk_streams,
-        partial_bytes=limits.partial_bytes,
-        pre_auth_bytes=limits.pre_auth_bytes,
-        amf_depth=limits.amf_depth,
-        amf_nodes=limits.amf_nodes,
-        amf_string_bytes=limits.amf_string_bytes,
-        commands_per_s=limits.commands_per_s,
-        commands_burst=limits.commands_burst,
-    )
 
 
 class RtmpStats:
@@ -73,7 +54,7 @@ class RtmpIngest:
         self.ticker = ticker
         self.stats = RtmpStats(budget.hits)
         self.budget = budget
-        self.limits = rtmp_limits(settings)
+        self.limits = rtmp_limits(settings.limits)
         self.bytes_received = links.bytes_received
         # One buffer serves every connection: a read is parsed to its end before the next begins.
         self.buffer = memoryview(bytearray(READ_BUFFER_BYTES))

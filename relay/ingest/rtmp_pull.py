@@ -7,10 +7,9 @@ from typing import cast
 
 import structlog
 
-from relay.errors import DestinationError, DestinationRejectedError, ProtocolError
+from relay.errors import DestinationError, DestinationRejectedError, LimitError, ProtocolError
 from relay.hub import Lease
 from relay.ingest.base import PublisherInfo, tcp_info
-from relay.ingest.rtmp import rtmp_limits
 from relay.ingest.rtmp_media import deliver
 from relay.ingest.source import Around, SourceConfig, Telling, rtmp_source, taken
 from relay.media import Packet
@@ -19,6 +18,7 @@ from relay.protocol.flv import Depacketizer
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.chunk import Message
 from relay.protocol.rtmp.client import ClientConnection
+from relay.protocol.rtmp.limits import rtmp_limits
 from relay.protocol.rtmp.state import ClientState
 from relay.protocol.rtmp.url import RtmpUrl
 from relay.secret import censored
@@ -85,7 +85,7 @@ class PullConnection(asyncio.Protocol):
             nonce=os.urandom(3072),
             now=self._loop.time(),
             mode="play",
-            limits=rtmp_limits(around.settings),
+            limits=rtmp_limits(around.settings.limits),
         )
 
     # --- asyncio ----------------------------------------------------------------------------------------------
@@ -107,6 +107,9 @@ class PullConnection(asyncio.Protocol):
             if self._connection.state is not phase:
                 self._expect_answer()
             self._media(received, now, len(data))
+        except LimitError as error:
+            self._fail(f"goes too far: {error}", "limit")
+            return
         except ProtocolError as error:
             self._fail(f"does not speak RTMP as it should: {self._shown(str(error))}", "protocol")
             return

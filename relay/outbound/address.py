@@ -6,6 +6,7 @@ import socket
 from typing import NamedTuple
 
 from relay.errors import AddressError
+from relay.outbound.lookup import SockAddr, lookup
 
 _CGNAT = ipaddress.ip_network("100.64.0.0/10")
 _METADATA = (ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254"))
@@ -19,7 +20,7 @@ class CheckedAddress(NamedTuple):
     """An address that passed the policy: what to connect to, whatever DNS says a moment later."""
 
     family: socket.AddressFamily
-    sockaddr: tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]  # as getaddrinfo gives it
+    sockaddr: SockAddr
 
 
 def refusal(text: str) -> str | None:
@@ -43,31 +44,37 @@ def refusal(text: str) -> str | None:
     return None if address.is_global else "not globally reachable"
 
 
+def check(address: str, shown: str, *, allow_private: bool) -> None:
+    """Raises AddressError, in words that name ``shown``, where ``address`` is not dialled."""
+    kind = refusal(address)
+    if kind == _IS_METADATA:  # it gives keys to whoever asks from this machine
+        raise AddressError(f"{shown} is a {kind} address, which the relay never dials")
+    if kind is not None and not allow_private:
+        raise AddressError(
+            f"{shown} is a {kind} address, which the relay does not dial; "
+            "set RELAY_OUTBOUND__ALLOW_PRIVATE=true if it is yours"
+        )
+
+
 async def resolve(host: str, port: int, *, allow_private: bool, timeout_s: float) -> list[CheckedAddress]:
     """The checked addresses of ``host``, in the resolver's order. One bad address refuses the name.
 
     Raises AddressError: the name is unknown, the resolver is silent, or policy forbids an address.
     """
-    loop = asyncio.get_running_loop()
+    if not host.isprintable():
+        raise AddressError("the host has control characters in it; check the URL")
     try:
         async with asyncio.timeout(timeout_s):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            found = await lookup(host, port)
     except TimeoutError:
         raise AddressError(f"looking up {host} took longer than {timeout_s:g} s; check this server's DNS") from None
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
         raise AddressError(f"{host} cannot be looked up ({reason}); check the URL") from error
     checked: list[CheckedAddress] = []
-    for family, _, _, _, sockaddr in found:
+    for family, sockaddr in found:
         address = str(sockaddr[0])
-        reason, which = refusal(address), host if host == address else f"{host} ({address})"
-        if reason == _IS_METADATA:  # it gives keys to whoever asks from this machine
-            raise AddressError(f"{which} is a {reason} address, which the relay never dials")
-        if reason is not None and not allow_private:
-            raise AddressError(
-                f"{which} is a {reason} address, which the relay does not dial; "
-                "set RELAY_OUTBOUND__ALLOW_PRIVATE=true if it is yours"
-            )
+        check(address, host if host == address else f"{host} ({address})", allow_private=allow_private)
         entry = CheckedAddress(family, sockaddr)
         if entry not in checked:
             checked.append(entry)

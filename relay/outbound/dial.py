@@ -16,6 +16,18 @@ KEEPALIVE_S = 5
 TlsContext = Callable[[], Awaitable[ssl.SSLContext]]
 
 
+class HandedSocket(socket.socket):
+    """A socket to be handed to a transport: closed by whoever closes it, never by being forgotten.
+
+    Where a connection is lost while it is made, uvloop's create_connection closes the descriptor by its number and
+    leaves the socket open in its own eyes. Any other socket would close that number once more when it is collected,
+    and by then it is somebody else's: another destination, a publisher, a file of the archive.
+    """
+
+    def __del__(self) -> None:
+        """Nothing: in place of what closes a forgotten socket."""
+
+
 def client_tls(settings: Settings) -> ssl.SSLContext:
     """TLS 1.2 or later, certificate and host name verified; ``outbound.ca_file`` is trusted beside the system's.
 
@@ -88,7 +100,7 @@ async def _connect(addresses: list[CheckedAddress], where: str, settings: Settin
         share_s = (until - loop.time()) / (len(addresses) - index)
         sock = None
         try:
-            sock = socket.socket(address.family, socket.SOCK_STREAM)
+            sock = HandedSocket(address.family, socket.SOCK_STREAM)
             sock.setblocking(False)
             _tune(sock, settings)
             async with asyncio.timeout(share_s):

@@ -5,12 +5,17 @@ import ssl
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
 from yarl import URL
 
 from relay.config import Settings
 from relay.errors import AddressError, DestinationError
-from relay.outbound.address import refusal, resolve
-from relay.outbound.dial import reason
+from relay.outbound.address import check, resolve
+from relay.outbound.dial import HandedSocket, reason
+
+INTERIM_MOST = 16
+"""Answers that are not the answer yet (RFC 9110 §15.2) for one request."""
 
 AddrInfo = tuple[int, int, int, str, tuple[object, ...]]
 
@@ -45,6 +50,29 @@ class CheckedResolver(AbstractResolver):
         """Nothing to close."""
 
 
+class _Response(aiohttp.ClientResponse):
+    """Fails after INTERIM_MOST interim answers: aiohttp would read them for ever, which takes a processor core."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        assert protocol is not None
+        read, seen = protocol.read, 0
+
+        async def counted() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+            nonlocal seen
+            message, payload = await read()
+            seen += 1
+            if seen > INTERIM_MOST:
+                raise aiohttp.ServerConnectionError("interim answers without end")
+            return message, payload
+
+        protocol.read = counted  # type: ignore[method-assign]
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
+
+
 def http_url(text: str) -> URL:
     """``text`` as an http or https URL with a host. Raises DestinationError in words that say what is wrong."""
     try:
@@ -68,13 +96,9 @@ def http_session(
     """
 
     def checked(info: AddrInfo) -> socket.socket:
-        kind = None if settings.outbound.allow_private else refusal(str(info[4][0]))
-        if kind is not None:
-            raise AddressError(
-                f"{info[4][0]} is a {kind} address, which the relay does not dial; "
-                "set RELAY_OUTBOUND__ALLOW_PRIVATE=true if it is yours"
-            )
-        return socket.socket(info[0], info[1], info[2])
+        address = str(info[4][0])
+        check(address, address, allow_private=settings.outbound.allow_private)
+        return HandedSocket(info[0], info[1], info[2])
 
     connector = aiohttp.TCPConnector(
         resolver=CheckedResolver(settings),
@@ -86,6 +110,7 @@ def http_session(
     limits = settings.limits
     return aiohttp.ClientSession(
         connector=connector,
+        response_class=_Response,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,

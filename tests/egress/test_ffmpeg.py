@@ -1,6 +1,7 @@
 """The transcoder's command line: what is asked for, in numbers encoders take, and nothing of a stranger's."""
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -55,3 +56,18 @@ def test_finding_the_program_runs_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_track_that_is_not_there_is_not_asked_for() -> None:
     assert "libx264" not in command(shape_of(FitConfig(), (None, SOUND)))
     assert "aac" not in command(shape_of(FitConfig(), (PORTRAIT, None)))
+
+
+def test_no_address_would_be_opened_were_it_given_one() -> None:
+    words = command(shape_of(FitConfig(height=720), (PORTRAIT, SOUND)))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        for address in (f"http://127.0.0.1:{listening.getsockname()[1]}/x.flv", "file:/etc/passwd", "/etc/passwd"):
+            at = words.index("pipe:0")
+            done = subprocess.run(
+                [*words[:at], address, *words[at + 1 :]], capture_output=True, check=False, timeout=30
+            )
+            assert done.returncode
+            assert b"not on whitelist 'pipe'" in done.stderr
+        with pytest.raises(BlockingIOError):
+            listening.accept()

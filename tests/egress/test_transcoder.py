@@ -9,17 +9,20 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import structlog
 
+from relay import confine
+from relay.egress import transcoder
 from relay.egress.base import FitConfig
 from relay.egress.ffmpeg import Shape, shape_of
-from relay.egress.transcoder import Transcoder
+from relay.egress.transcoder import MEMORY_BYTES, OPEN_FILES, Transcoder
 from relay.errors import DestinationError
 from relay.hub import BacklogLimit, Stream
 from relay.hub.batch import Tracks
 from relay.media import Packet
 from tests.egress.fitting import Watcher, is_alive, on_air
 from tests.egress.media import packets_of
-from tests.support import clips
+from tests.support import clips, proc
 
 FIT = FitConfig(height=180, fps=15, video_kbps=300, keyframe_s=1)
 
@@ -84,6 +87,45 @@ async def test_what_comes_out_fits_and_keeps_its_time(packets: list[Packet]) -> 
     sounds = [packet.dts_ms for packet in run.watcher.packets if not packet.is_video]
     assert abs(sounds[0] - pictures[0].dts_ms) < 120
     assert run.silences == 0
+
+
+async def test_the_child_has_its_pipes_and_nothing_else(packets: list[Packet], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen failing: it had the relay's whole environment, no limits and the network."""
+    monkeypatch.setenv("RELAY_ARCHIVE__S3_SECRET", "canary-of-the-relay")
+    stream = Stream("talk")
+    with open("/dev/null") as extra:
+        os.set_inheritable(extra.fileno(), True)
+        async with on_air(stream, packets):
+            run = Run(stream)
+            await run.until(lambda: run.watcher.pictures and run.transcoder.cpu_s > 0)
+            pid = run.transcoder.pid
+            assert b"ffmpeg" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+            assert proc.environment(pid) == b""
+            assert os.getpgid(pid) == pid
+            assert os.getsid(pid) == pid
+            files = proc.files(pid)
+            assert all(name.startswith(("pipe:", "socket:")) for name in files.values()), files
+            assert len(set(files.values())) == 3, files  # ffmpeg has a copy of two of them
+            limits = proc.limits(pid)
+            assert limits.pop("cpu_s") >= confine.CPU_S
+            assert limits == {"memory_bytes": MEMORY_BYTES, "file_bytes": 0, "core_bytes": 0, "open_files": OPEN_FILES}
+            assert proc.network(pid) != proc.network("self")
+            run.transcoder.ended(None)
+            await run.task
+
+
+async def test_a_child_with_the_hosts_network_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcoder, "_has_told", False)
+    with structlog.testing.capture_logs() as logs:
+        for words in (
+            b"confine: no network namespace: Operation not permitted\nframe",
+            b"other",
+            b"confine: no network",
+        ):
+            transcoder._tell_of_network(words)
+        transcoder._tell_of_network(b"confine: no network namespace: Operation not permitted\n")
+    assert [item["log_level"] for item in logs] == ["warning"]
+    assert logs[0]["reason"] == "Operation not permitted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

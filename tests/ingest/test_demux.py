@@ -19,6 +19,7 @@ from relay.media.timeline import FileClock
 from relay.protocol.flv import Depacketizer
 from tests.ingest import segments
 from tests.ingest.segments import AAC, AUDIO, H264, HEVC, VIDEO, Listed, Piece
+from tests.support import proc
 
 LIMITS = LimitSettings()
 TAGS = 32  # of a second of video: a sequence header, 30 frames, an end of sequence
@@ -230,3 +231,23 @@ def test_a_reader_that_was_killed_while_it_waited_is_replaced(tmp_path: Path) ->
         await demuxer.close()
 
     uvloop.run(reads())
+
+
+async def test_a_child_has_its_pipes_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAY_ARCHIVE__S3_SECRET", "canary-of-the-relay")
+    piece = segments.made(tmp_path / "made", *VIDEO, *AUDIO, *H264, *AAC, seconds=1)[0]
+    demuxer = Demuxer(LIMITS)
+    with open("/dev/null") as extra:
+        os.set_inheritable(extra.fileno(), True)
+        await demuxer.demux(piece.data)
+    (worker,) = demuxer._idle
+    pid = worker.process.pid
+    assert proc.environment(pid) == b""
+    files = proc.files(pid)
+    assert sorted(files) == [0, 1, 2]
+    assert files[2] == "/dev/null"
+    assert os.getpgid(pid) == pid
+    assert proc.limits(pid)["open_files"] == 3
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert proc.network(pid) != proc.network("self")
+    await demuxer.close()

@@ -21,6 +21,7 @@ from relay.ingest.demux_worker import ANSWER, ASK, MEMORY_BYTES, kind_of
 from tests.fuzz.engine import corpus
 from tests.ingest import segments
 from tests.ingest.segments import AAC, AUDIO, H264, VIDEO, Piece
+from tests.support import proc
 
 ROUNDS = 60
 
@@ -161,13 +162,21 @@ def test_bombs_are_bounded(fmp4: Piece) -> None:
 def test_nothing_can_be_opened_and_little_be_had() -> None:
     words = (
         "import resource; from relay.ingest import demux_worker as w; w.confine(); import io\n"
-        "for act in (lambda: open('/etc/passwd'), lambda: open('/tmp/x', 'w'), lambda: bytearray(600 * 1024 * 1024),\n"
+        "for act in (lambda: open('/etc/passwd'), lambda: open('/tmp/x', 'w'), lambda: bytearray(700 * 1024 * 1024),\n"
         "            lambda: __import__('socket').socket()):\n"
         "    try: act(); print('could')\n"
         "    except (OSError, MemoryError): print('not')\n"
     )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, check=True, timeout=60)
     assert done.stdout.split() == [b"not"] * 4
+
+
+def test_a_child_has_so_much_memory_and_no_network(ts: Piece) -> None:
+    with child() as worker:
+        worker.ask(ts.data)
+        limits = proc.limits(worker.process.pid)
+        assert limits == {"memory_bytes": MEMORY_BYTES, "file_bytes": 0, "core_bytes": 0, "open_files": 3}
+        assert proc.network(worker.process.pid) != proc.network("self")
 
 
 def test_it_leaves_when_the_relay_does(ts: Piece) -> None:

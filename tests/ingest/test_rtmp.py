@@ -9,9 +9,7 @@ import pytest
 import structlog
 
 from relay.app import App
-from relay.config import Settings
 from relay.errors import ConfigError
-from relay.ingest.rtmp import rtmp_limits
 from tests.support.app import running_app
 from tests.support.clips import H264, make
 from tests.support.publisher import Publisher
@@ -81,12 +79,6 @@ async def test_a_shutdown_tells_publishers_why(tmp_path: Path) -> None:
         await asyncio.sleep(0.02)
     assert "shutting down" in publisher.ended
     await publisher.abort()
-
-
-def test_every_parser_limit_comes_from_the_settings() -> None:
-    limits = {"chunk_size_min": 200, "amf_depth": 5, "commands_burst": 11, "partial_bytes": 70_000}
-    made = rtmp_limits(Settings.model_validate({"limits": limits}))
-    assert {name: getattr(made, name) for name in limits} == limits
 
 
 async def test_a_publisher_that_vanishes_and_returns_is_in_the_log_once_each(tmp_path: Path) -> None:

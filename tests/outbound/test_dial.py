@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import gc
+import os
 import socket
 import ssl
+import struct
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
+import uvloop
 
 from relay.config import Settings
 from relay.errors import AddressError, DestinationError
@@ -189,3 +193,43 @@ async def test_one_context_serves_all_and_a_failure_is_not_remembered(
         await broken()
     late.write_bytes(make_certificates(tmp_path / "tls").authority.read_bytes())
     assert isinstance(await broken(), ssl.SSLContext)
+
+
+class Hasty(asyncio.Protocol):
+    """Writes at once, as every client that speaks first does, to a peer that has reset the connection by then."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self.transport: asyncio.Transport | None = None
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        peer, _ = self._listening.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.transport.write(b"hello")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.set_result(None)
+
+
+def test_a_peer_that_resets_at_once_closes_no_others_descriptor(settings: Settings) -> None:
+    """Seen failing: uvloop had closed the descriptor by its number, and the forgotten socket closed it once more."""
+
+    async def attempts(listening: socket.socket) -> None:
+        for _ in range(5):
+            protocol = Hasty(listening)
+            await dial("127.0.0.1", listening.getsockname()[1], protocol, settings)
+            await asyncio.wait_for(protocol.lost, 5)
+            others = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+            del protocol
+            gc.collect()
+            for descriptor in others:
+                os.close(descriptor)  # EBADF where somebody has been here
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as run:
+        run.run(attempts(listening))  # what a loop opens is open now
+        before = len(os.listdir("/proc/self/fd"))
+        run.run(attempts(listening))
+        assert len(os.listdir("/proc/self/fd")) == before

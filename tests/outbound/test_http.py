@@ -1,5 +1,6 @@
 """The HTTP client: every address is checked, named or literal, and failures are told in words."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -8,8 +9,10 @@ from aiohttp import web
 
 from relay.config import Settings
 from relay.errors import AddressError, DestinationError
-from relay.outbound.http import explain, http_session, http_url
+from relay.outbound.http import INTERIM_MOST, explain, http_session, http_url
 from tests.egress.conftest import MakeSettings
+from tests.support.hostile import Hostile, kind
+from tests.support.hostile_http import HTTP_KINDS, answer
 from tests.support.process import free_port
 
 Fetch = Callable[[Settings, str], Awaitable[str]]
@@ -51,8 +54,13 @@ async def test_it_fetches_and_follows_nothing(make_settings: MakeSettings, port:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254"])
 async def test_a_private_address_is_never_dialled(make_settings: MakeSettings, port: int, host: str) -> None:
-    with pytest.raises(AddressError, match="does not dial"):
+    with pytest.raises(AddressError, match=r"does not dial|never dials"):
         await fetch(make_settings(allow_private=False), f"http://{host}:{port}/")
+
+
+async def test_cloud_metadata_is_never_dialled_though_private_addresses_may_be(make_settings: MakeSettings) -> None:
+    with pytest.raises(AddressError, match="never dials"):
+        await fetch(make_settings(allow_private=True), "http://169.254.169.254/latest/meta-data/")
 
 
 @pytest.mark.parametrize(
@@ -68,3 +76,20 @@ async def test_failures_are_told_in_words(make_settings: MakeSettings) -> None:
     with pytest.raises(DestinationError, match="cannot connect to") as refused:
         await fetch(make_settings(), f"http://127.0.0.1:{closed}/")
     assert refused.value.outcome == "connect"
+
+
+async def test_interim_answers_without_end_are_left_at_once(make_settings: MakeSettings) -> None:
+    """Seen reading them for as long as the request might take, with a processor core to itself."""
+    async with Hostile(HTTP_KINDS["endless interim answers"]) as server:
+        began = time.process_time()
+        with pytest.raises(DestinationError, match=r"the exchange with .* failed \(ServerConnectionError\)") as caught:
+            await fetch(make_settings(), f"http://127.0.0.1:{server.port}/")
+    assert caught.value.outcome == "closed"
+    assert time.process_time() - began < 1
+
+
+async def test_some_interim_answers_are_passed_over(make_settings: MakeSettings) -> None:
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n" * (INTERIM_MOST - 1)
+    few = kind(answer(interim, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), "", "")
+    async with Hostile(few) as server:
+        assert await fetch(make_settings(), f"http://127.0.0.1:{server.port}/") == (200, "hi")

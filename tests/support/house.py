@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("media", "config", "secret", "redaction", "errors", "files", "throttle", "budget"),
+    ("media", "config", "secret", "redaction", "errors", "files", "throttle", "budget", "confine"),
     ("protocol",),
     ("hub", "supervise", "database", "outbound", "listen", "certificates", "audit"),
     ("ingest", "egress", "archive", "hooks"),

@@ -76,3 +76,15 @@ def make_certificates(folder: Path, *, host: str = "localhost", expired: bool = 
     )
     made.key.chmod(0o600)
     return made
+
+
+def hostile_contexts(folder: Path) -> tuple[dict[str, ssl.SSLContext], Path]:
+    """Server contexts that are good, expired, or another host's, by these names; and a file of their authorities."""
+    made = {
+        "good": make_certificates(folder / "good"),
+        "expired": make_certificates(folder / "expired", expired=True),
+        "other": make_certificates(folder / "other", host="elsewhere.example"),
+    }
+    authorities = folder / "authorities.pem"
+    authorities.write_bytes(b"".join(each.authority.read_bytes() for each in made.values()))
+    return {name: each.server_context() for name, each in made.items()}, authorities

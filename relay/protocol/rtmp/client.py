@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from relay.errors import LimitError
 from relay.protocol.amf0 import AmfValue, number
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.chunk import Message
 from relay.protocol.rtmp.command import Command, enhanced_fields, read_command
 from relay.protocol.rtmp.connection import OUT_CHUNK_SIZE, Connection
 from relay.protocol.rtmp.handshake import ClientHandshake
-from relay.protocol.rtmp.limits import RtmpLimits
+from relay.protocol.rtmp.limits import Allowance, RtmpLimits
 from relay.protocol.rtmp.message import MessageType, UserControl, u32, user_control
 from relay.protocol.rtmp.state import CLIENT, ClientState, step
 
@@ -17,6 +18,8 @@ FLASH_VERSION = "FMLE/3.0 (compatible; FieldRelay)"
 _CONNECT, _RELEASE, _FC_PUBLISH, _CREATE = 1, 2, 3, 4  # transactions; what follows createStream uses the next
 _ASK = 5
 _MEDIA = (8, 9)
+# What may come as often as it likes, within its bytes; all else is a command, or costs as much.
+_UNCOUNTED = frozenset((*_MEDIA, MessageType.DATA, MessageType.DATA_AMF3, MessageType.ACKNOWLEDGEMENT))
 _FINAL = frozenset(
     {
         "NetConnection.Connect.Rejected",
@@ -62,6 +65,10 @@ class ClientConnection(Connection):
         self._enhanced = enhanced
         self._wanted_chunk_size = chunk_size
         self._acknowledged = 0
+        self._allowance = Allowance(self._limits, now)
+        self._heard = 0  # of ``received``, what was counted against answer_bytes_per_s
+        self._may_say = 4.0 * self._limits.answer_bytes_per_s
+        self._may_say_at = now
         self._out.append(self._handshake.data_to_send())
 
     def unpublish(self) -> None:
@@ -99,6 +106,8 @@ class ClientConnection(Connection):
         out: list[events.Event] = []
         for message in self._unpacked(messages):
             type_id = message.type_id
+            if type_id not in _UNCOUNTED:
+                self._allowance.spend(now)
             if type_id in _MEDIA:
                 if self.state is ClientState.LIVE and self._mode == "play":
                     out.append(message)
@@ -109,10 +118,23 @@ class ClientConnection(Connection):
                 out += self._read_command(read_command(type_id, message.payload, self._amf_limits))
             else:
                 out += self._read_control(message)
+        if self.state is ClientState.LIVE:
+            if self._mode == "publish":
+                self._count_answers(now)
+        elif self.state is not ClientState.CLOSED and self.received > self._limits.pre_auth_bytes:
+            raise LimitError("pre_auth_bytes", f"over {self._limits.pre_auth_bytes} bytes and no {self._mode} accepted")
         if self.peer_window and self.received - self._acknowledged >= self.peer_window // 2:
             self._acknowledged = self.received
             self.acknowledge(self.received)
         return out
+
+    def _count_answers(self, now: float) -> None:
+        """Whoever is published to has little to say."""
+        rate = self._limits.answer_bytes_per_s
+        self._may_say = min(4.0 * rate, self._may_say + (now - self._may_say_at) * rate) - self.received + self._heard
+        self._may_say_at, self._heard = now, self.received
+        if self._may_say < 0:
+            raise LimitError("answer_bytes", f"over {rate} bytes a second of what nobody asked for")
 
     def _read_command(self, command: Command) -> list[events.Event]:
         if self.state is ClientState.CLOSED:
@@ -167,6 +189,9 @@ class ClientConnection(Connection):
     def _rejected(self, value: AmfValue) -> events.Event:
         code, _, description = _status_of(value)
         self._step("close")
+        more = value.get("ex") if isinstance(value, Mapping) else None
+        if isinstance(more, Mapping) and "redirect" in more:  # of Adobe's access plug-ins; Wowza's load balancer
+            description = f"it sends on to another address, which is not followed: {description}"
         # A name still busy with our own earlier connection frees itself: worth trying again soon.
         final = code in _FINAL and "already" not in description.lower()
         return events.Rejected(code or "error", description, final)

@@ -1,6 +1,9 @@
 """RtmpLimits: how much a peer may ask of the parsers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from relay.config import LimitSettings
+from relay.errors import LimitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class RtmpLimits:
     amf_string_bytes: int = 16 * 1024
     commands_per_s: float = 50.0
     commands_burst: int = 200  # a count
+    answer_bytes_per_s: int = 64 * 1024  # of a server that is published to; four times that at once
 
     def message_bytes(self, type_id: int) -> int:
         """The largest message of this type. An aggregate (22) carries audio and video, so video's limit holds."""
@@ -27,3 +31,28 @@ class RtmpLimits:
         if type_id == 8:
             return self.audio_message_bytes
         return self.command_message_bytes
+
+
+def rtmp_limits(settings: LimitSettings) -> RtmpLimits:
+    """The parsers' limits, out of the settings'."""
+    return RtmpLimits(**{item.name: getattr(settings, item.name) for item in fields(RtmpLimits)})
+
+
+class Allowance:
+    """How many messages that want an answer, or a look into them, a peer may still send."""
+
+    __slots__ = ("_at", "_limits", "_tokens")
+
+    def __init__(self, limits: RtmpLimits, now: float) -> None:
+        self._limits = limits
+        self._tokens = float(limits.commands_burst)
+        self._at = now
+
+    def spend(self, now: float) -> None:
+        """One more of them. Raises LimitError."""
+        limits = self._limits
+        self._tokens = min(limits.commands_burst, self._tokens + (now - self._at) * limits.commands_per_s)
+        self._at = now
+        if self._tokens < 1:
+            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands and control messages a second")
+        self._tokens -= 1

@@ -11,7 +11,7 @@ from relay.protocol.rtmp.chunk import Message
 from relay.protocol.rtmp.command import Command, enhanced_fields, fourccs_of, read_command, status
 from relay.protocol.rtmp.connection import OUT_CHUNK_SIZE, STATUS_CSID, WINDOW, Connection
 from relay.protocol.rtmp.handshake import ServerHandshake
-from relay.protocol.rtmp.limits import RtmpLimits
+from relay.protocol.rtmp.limits import Allowance, RtmpLimits
 from relay.protocol.rtmp.message import MessageType, UserControl, peer_bandwidth, u32, user_control
 from relay.protocol.rtmp.state import SERVER, ServerState, step
 
@@ -36,8 +36,8 @@ class ServerConnection(Connection):
         self._streams = 0
         self._stream_id = 0  # of the running or requested publish or play
         self._held: list[Message] = []
-        self._tokens = float(self._limits.commands_burst)
-        self._tokens_at = now
+        self._allowance = Allowance(self._limits, now)
+        self._read_at = now
         self._authenticated = False
 
     # --- answers ----------------------------------------------------------------------------------------------
@@ -108,10 +108,11 @@ class ServerConnection(Connection):
 
     def _read(self, messages: list[Message], now: float) -> list[events.Event]:
         out: list[events.Event] = []
+        self._read_at = now
         for index, message in enumerate(messages):
             type_id = message.type_id
             if not self._authenticated or type_id not in _UNCOUNTED:
-                self._spend(now)
+                self._allowance.spend(now)
             if type_id in _MEDIA:
                 if self.state is ServerState.PUBLISHING:
                     out.append(message)
@@ -126,14 +127,6 @@ class ServerConnection(Connection):
             else:
                 out += self._read_control(message)
         return out
-
-    def _spend(self, now: float) -> None:
-        limits = self._limits
-        self._tokens = min(limits.commands_burst, self._tokens + (now - self._tokens_at) * limits.commands_per_s)
-        self._tokens_at = now
-        if self._tokens < 1:
-            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands and control messages a second")
-        self._tokens -= 1
 
     def _read_command(self, message: Message) -> list[events.Event]:
         command = read_command(message.type_id, message.payload, self._amf_limits)
@@ -222,7 +215,7 @@ class ServerConnection(Connection):
 
     def _release(self) -> list[events.Event]:
         held, self._held = self._held, []
-        return self._read(held, self._tokens_at)
+        return self._read(held, self._read_at)
 
     def _status(self, stream_id: int, level: str, code: str, description: str) -> None:
         self._send(MessageType.COMMAND, stream_id, status(level, code, description), STATUS_CSID)

@@ -3,10 +3,12 @@
 import pytest
 from hypothesis import given
 
+from relay.errors import LimitError
 from relay.protocol.amf0 import encode
 from relay.protocol.rtmp import events
 from relay.protocol.rtmp.chunk import Message, write_message
 from relay.protocol.rtmp.client import ClientConnection
+from relay.protocol.rtmp.limits import RtmpLimits
 from relay.protocol.rtmp.state import ClientState
 from tests.protocol.captures import cuts
 from tests.protocol.rtmp.machines import Origin, Peer, Platform, run
@@ -123,3 +125,76 @@ def test_windows_are_acknowledged_halfway_and_pings_answered() -> None:
 @pytest.mark.parametrize("peer", [Platform, Origin])
 def test_any_answer_in_any_order_raises_nothing_but_protocol_errors(peer: type[Peer]) -> None:
     run(peer, 30)
+
+
+PING = write_message(4, 0, 0, b"\0\x06\0\0\0\x05", chunk_size=128, csid=2)
+ACK = write_message(3, 0, 0, bytes(4), chunk_size=128, csid=2)
+
+
+@pytest.mark.parametrize("mode", ["publish", "play"])
+@pytest.mark.parametrize("flood", [PING, answer("onBWDone", 0, None)], ids=["pings", "commands"])
+def test_a_server_that_floods_is_left(flood: bytes, mode: str) -> None:
+    """Each of them wants an answer or a look: no more than the settings say."""
+    client = shaken(mode)
+    for _ in range(200):
+        client.receive(flood, 0.0)
+    with pytest.raises(LimitError) as caught:
+        client.receive(flood, 0.0)
+    assert caught.value.limit == "commands"
+    slow = shaken(mode)
+    for number in range(1000):
+        slow.receive(flood, number / 40)
+        slow.data_to_send()
+
+
+@pytest.mark.parametrize("mode", ["publish", "play"])
+def test_a_server_that_talks_instead_of_taking_the_stream_is_left(mode: str) -> None:
+    client = shaken(mode)
+    client.receive(RESULT, 0.0)
+    talk = write_message(18, 0, 0, bytes(30_000), chunk_size=128, csid=5)
+    client.receive(talk, 0.0)
+    client.receive(talk, 1.0)
+    with pytest.raises(LimitError) as caught:
+        client.receive(talk, 2.0)
+    assert caught.value.limit == "pre_auth_bytes"
+
+
+def test_what_follows_the_start_of_a_play_at_once_is_no_talk() -> None:
+    client = shaken("play")
+    client.receive(RESULT + CREATED, 0.0)
+    start = answer("onStatus", 0, None, {"level": "status", "code": "NetStream.Play.Start"}, stream_id=7)
+    video = write_message(9, 7, 0, b"\x17\x01" + bytes(200_000), chunk_size=128, csid=6)
+    assert [type(event) for event in client.receive(start + video, 0.0)] == [events.Established, Message]
+
+
+def test_a_destination_may_acknowledge_but_not_send_media() -> None:
+    client = shaken()
+    client.receive(RESULT + CREATED + START, 0.0)
+    for tick in range(600):  # a minute of one for each message of a busy stream
+        client.receive(ACK * 20, tick / 10)
+    client.data_to_send()
+    video = write_message(9, 7, 0, bytes(100_000), chunk_size=128, csid=6)
+    assert client.receive(video, 60.0) == client.receive(video, 60.1) == []
+    with pytest.raises(LimitError, match="over 65536 bytes a second") as caught:
+        client.receive(video, 60.2)
+    assert caught.value.limit == "answer_bytes"
+
+
+def test_limits_hold_for_servers_too() -> None:
+    client = make_client(limits=RtmpLimits(commands_burst=10, command_message_bytes=4096))
+    client.receive(SERVER_BYTES, 0.0)
+    with pytest.raises(LimitError, match="4096 allowed"):
+        client.receive(write_message(20, 0, 0, bytes(5000), chunk_size=128, csid=3), 0.0)
+
+
+def test_a_redirect_is_told_and_not_followed() -> None:
+    away = {
+        "level": "error",
+        "code": "NetConnection.Connect.Rejected",
+        "description": "moved",
+        "ex": {"code": 302.0, "redirect": "rtmp://127.0.0.1:22/live"},
+    }
+    (rejected,) = shaken().receive(answer("_error", 1, None, away), 0.0)
+    assert isinstance(rejected, events.Rejected)
+    assert rejected.final
+    assert rejected.description == "it sends on to another address, which is not followed: moved"

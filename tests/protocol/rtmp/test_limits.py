@@ -3,7 +3,7 @@
 import pytest
 
 from relay.config import LimitSettings
-from relay.protocol.rtmp.limits import RtmpLimits
+from relay.protocol.rtmp.limits import RtmpLimits, rtmp_limits
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,10 @@ def test_message_sizes(type_id: int, most: int) -> None:
 
 
 def test_defaults_are_those_of_the_settings() -> None:
-    settings = LimitSettings()
-    limits = RtmpLimits()
-    for name in ("chunk_size_min", "chunk_streams", "partial_bytes", "pre_auth_bytes", "amf_depth", "commands_burst"):
-        assert getattr(limits, name) == getattr(settings, name)
+    assert rtmp_limits(LimitSettings()) == RtmpLimits()
+
+
+def test_every_parser_limit_comes_from_the_settings() -> None:
+    limits = {"chunk_size_min": 200, "amf_depth": 5, "commands_burst": 11, "partial_bytes": 70_000}
+    made = rtmp_limits(LimitSettings.model_validate(limits))
+    assert {name: getattr(made, name) for name in limits} == limits
