@@ -140,9 +140,7 @@ class RelayCollector(Collector):
         holding = GaugeMetricFamily(
             "relay_channel_holding", "1 while the stream is kept for a publisher that is away", labels=["channel"]
         )
-        expected = GaugeMetricFamily(
-            "relay_channel_expected", "1 where the channel is meant to be live", labels=["channel"]
-        )
+        expected = GaugeMetricFamily("relay_channel_expected", "1 for channels meant to be live", labels=["channel"])
         packets = CounterMetricFamily(
             "relay_ingest_packets", "Packets taken from publishers", labels=["channel", "track"]
         )
@@ -227,8 +225,8 @@ class RelayCollector(Collector):
             if publisher is not None:
                 repeats.add_metric([name], publisher.out_of_order)
         yield from (rate, suggested, stalls, repeats)
-        open_now = GaugeMetricFamily("relay_ingest_connections", "Open connections of encoders and players")
-        open_now.add_metric([], self._rtmp.stats.open + self._hls.stats.open)
+        count = self._rtmp.stats.open + self._hls.stats.open
+        open_now = _gauge("relay_ingest_connections", "Open connections of encoders and players", count)
         segments = CounterMetricFamily(
             "relay_hls_segments", "Segments that publishers uploaded, by what became of them", labels=["outcome"]
         )
