@@ -144,6 +144,11 @@ class Part:
     def has(self, rendition: Rendition) -> bool:
         return rendition is Rendition.MAIN or self.cut.audio > 0
 
+    @property
+    def packets(self) -> list[Packet]:
+        """All its packets, where nobody has asked for its bytes yet; else none."""
+        return [] if self._bytes else self._packets
+
     def data(self, rendition: Rendition, segment: int, epoch: Epoch) -> bytes:
         """Its CMAF fragment; the epoch's init segment must have been made. Empty where it has nothing to offer."""
         made = self._bytes.get(rendition)
@@ -226,6 +231,23 @@ class Segment:
         self.size += part.size
         self.audio_size += sum(len(packet.data) for packet in packets if not packet.is_video)
         return part
+
+    def cut_up(self, part_ms: float, slack_ms: float) -> None:
+        """Cut its one part, if nobody has loaded it yet, into parts of ``part_ms``, or up to ``slack_ms`` less."""
+        packets = self.parts[0].packets if len(self.parts) == 1 else []
+        if not packets:
+            return
+        clock = TrackKind.VIDEO if self.parts[0].cut.video else TrackKind.AUDIO
+        start_ms, end_ms = self.start_ms, self.end_ms
+        self.parts, self.size, self.audio_size = [], 0, 0
+        pending: list[Packet] = []
+        for packet in packets:
+            if packet.track.kind is clock and pending and packet.dts_ms - start_ms >= part_ms - slack_ms:
+                self.add(pending, start_ms, packet.dts_ms)
+                pending, start_ms = [], packet.dts_ms
+            pending.append(packet)
+        self.add(pending, start_ms, end_ms)
+        self.is_cut_up = True
 
     @property
     def cuts(self) -> tuple[Cut, ...]:

@@ -253,8 +253,12 @@ class LivePlayback:
     # --- for the player page --------------------------------------------------------------------------------------
 
     async def live_state(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        muxer = self._live.muxer(name)
+        if muxer is not None:
+            muxer.asked()  # a player's page is open, and goes on to the playlist
         return web.Response(
-            text=self.view(request.match_info["name"]).model_dump_json(),
+            text=self.view(name).model_dump_json(),
             content_type="application/json",
             headers={"Cache-Control": "no-store"},
         )

@@ -129,13 +129,15 @@ class Muxer:
         self._starved = False
 
     def asked(self) -> None:
-        """Somebody wants to watch: from now on there are parts, also of the segment that is open."""
+        """Somebody wants to watch: from now on there are parts, also of the newest segment and the one that is open."""
         self._asked_at = time.monotonic()
         if self.is_watched:
             return
         self.is_watched = True
         if self._put_by:
             self._catch_up()
+        if self.segments and not self.segments[-1].is_cut_up:
+            self.segments[-1].cut_up(self._steps.part_ms, self._steps.mean_ms / 2)
         pending, self._pending = self._pending, []
         for packet in pending:
             if self._pending and packet.track is self._tracks[0] and packet.dts_ms > self._part_ms:

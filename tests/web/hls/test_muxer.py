@@ -192,19 +192,21 @@ def test_who_watches_changes_nothing_about_where_segments_begin_and_end(tick_ms:
 
 
 @pytest.mark.parametrize("audio", [AUDIO, None])
-def test_whoever_comes_finds_the_open_segment_cut_into_parts(audio: Track | None) -> None:
+def test_whoever_comes_finds_the_newest_segments_cut_into_parts(audio: Track | None) -> None:
     packets = frames(0, 20_900, audio=audio)
     cuts = []
     for watched in (True, False):
         cut = muxer(lambda: PLACE, watched=watched)
         write(cut, packets)
         cut.asked()
+        newest = cut.segments[-1]
+        assert newest.is_cut_up
         assert cut.open is not None
-        cuts.append((cut.open.cuts, cut.is_flowing))
+        cuts.append((newest.cuts, newest.size, cut.open.cuts, cut.is_flowing))
         write(cut, frames(20_900, 26_000, gop_ms=60_000, audio=audio))
         cuts[-1] = (*cuts[-1], cut.open.cuts)
     assert cuts[0] == cuts[1]
-    assert len(cuts[0][0]) == 2
+    assert (len(cuts[0][0]), len(cuts[0][2])) == (5, 2)
 
 
 def test_unwatched_what_is_amiss_is_seen_all_the_same() -> None:
