@@ -137,7 +137,7 @@ class LimitSettings(Section):
     amf_string_bytes: int = Field(16384, ge=256)
     commands_per_s: float = Field(50.0, gt=0)
     commands_burst: int = Field(200, ge=10)
-    answer_bytes_per_s: int = Field(65536, ge=4096)  # what a destination may say while it is published to
+    answer_bytes_per_s: int = Field(65536, ge=4096)  # what a destination may say, and a source beside its media
     backlog_s: float = Field(10.0, gt=0)
     backlog_bytes: int = Field(8 * 1024 * 1024, ge=65536)
     late_s: float = Field(300.0, gt=0)  # what an HLS destination is owed may wait for it

@@ -294,6 +294,9 @@ class DestinationConnection(asyncio.Protocol):
         self._cancel_timer()
         if not self.finished.cancel() and not self.finished.cancelled():
             self.finished.exception()  # whoever aborts no longer wants to know
+        # The error of an attempt leads to its frames, and these to here: without it all of this is gone at once.
+        self.finished = self._loop.create_future()
+        self.finished.cancel()
         if self.transport is not None:
             self._totals.bytes_sent -= self.unsent
             self.transport.abort()

@@ -216,6 +216,9 @@ class PullConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Be gone at once, whatever the state."""
         self._finish(None)
+        # The error of an attempt leads to its frames, and these to here: without it all of this is gone at once.
+        self.finished = self._loop.create_future()
+        self.finished.cancel()
         if self.transport is not None:
             self._connection.unpublish()
             self._flush()

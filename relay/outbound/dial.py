@@ -116,7 +116,10 @@ async def _connect(addresses: list[CheckedAddress], where: str, settings: Settin
                 raise
         else:
             return sock
-    raise failure
+    try:
+        raise failure
+    finally:
+        del failure  # its traceback leads to this frame: the two would keep each other
 
 
 def _tune(sock: socket.socket, settings: Settings) -> None:

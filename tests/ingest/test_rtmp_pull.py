@@ -1,6 +1,7 @@
 """Pulling over RTMP: packets as they were published, servers that refuse, fall silent or talk nonsense, and turns."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from relay.app import App
 from relay.hub import StreamState
+from relay.ingest.rtmp_pull import PullConnection
 from relay.protocol.rtmp.events import PlayRequested
 from relay.protocol.rtmp.server import ServerConnection
 from tests.egress import servers
@@ -46,6 +48,21 @@ def publisher(app: App) -> Publisher:
 
 def play_url(app: App) -> str:
     return f"rtmp://127.0.0.1:{app.ingest.ports[0]}/live/{CHANNEL}?key={app.control.channel(CHANNEL).read_key}"
+
+
+async def test_attempts_that_failed_are_gone_without_the_collector(app: App) -> None:
+    async with servers.server(servers.garbage) as url:
+        gc.collect()
+        gc.disable()
+        try:
+            await pull(app, f"{url}/name")
+            view = app.control.channel(CHANNEL).source
+            while view is not None and view.attempts < 6:
+                await asyncio.sleep(0.05)
+                view = app.control.channel(CHANNEL).source
+            assert sum(type(item) is PullConnection for item in gc.get_objects()) <= 2  # the last one, and the next
+        finally:
+            gc.enable()
 
 
 async def test_what_is_published_elsewhere_arrives_packet_by_packet(app: App, far: App) -> None:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import cast
@@ -140,6 +141,23 @@ async def test_nothing_listens(settings: Settings) -> None:
     with pytest.raises(DestinationError, match=r"cannot connect to 127\.0\.0\.1:\d+: Connection refused") as caught:
         await attempt(free_port(), settings, host="127.0.0.1", tls=False)
     assert caught.value.outcome == "connect"
+
+
+async def test_a_failure_is_gone_without_the_collector(settings: Settings) -> None:
+    async def fail() -> "weakref.ref[BaseException]":
+        try:
+            await _connect([CheckedAddress(socket.AF_INET, ("127.0.0.1", free_port()))], "host", settings)
+        except DestinationError as error:
+            return weakref.ref(error)
+        raise AssertionError("it did not fail")
+
+    gc.collect()
+    gc.disable()
+    try:
+        left = await fail()
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_the_loopback_is_refused_unless_allowed(make_settings: MakeSettings) -> None:

@@ -57,7 +57,7 @@ async def dawdle(peer: Peer) -> None:
 
 
 def status(code: int, more: str = "") -> bytes:
-    return f"HTTP/1.1 {code} Whatever\r\nContent-Length: 0\r\n{more}\r\n".encode()
+    return f"HTTP/1.1 {code} Whatever\r\nContent-Length: 0\r\nConnection: close\r\n{more}\r\n".encode()
 
 
 def _any(behave: Behave, words: str, **more: object) -> Kind:
@@ -91,7 +91,7 @@ HTTP_KINDS: dict[str, Kind] = {
     "resets": _any(answer(reset), "exchange with"),
     "two lengths": _any(answer(_OK + b"Content-Length: 5\r\nContent-Length: 50\r\n\r\nhello"), "exchange with"),
     "500": _any(answer(status(500)), "500"),
-    "429 for ever": _any(answer(status(429, "Retry-After: 99999999999999999999999999\r\n")), "429"),
+    "429 for ever": _any(answer(status(429, "Retry-After: 99999999999999999999999999\r\n")), "429", rejects=True),
     "redirects to the host itself": _any(
         answer(status(302, "Location: http://127.0.0.1:1/latest/meta-data/\r\n")), "redirect|elsewhere|sends on",
         rejects=True,

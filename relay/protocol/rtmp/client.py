@@ -18,6 +18,8 @@ FLASH_VERSION = "FMLE/3.0 (compatible; FieldRelay)"
 _CONNECT, _RELEASE, _FC_PUBLISH, _CREATE = 1, 2, 3, 4  # transactions; what follows createStream uses the next
 _ASK = 5
 _MEDIA = (8, 9)
+_CARRIES_MEDIA = (*_MEDIA, MessageType.AGGREGATE)
+_HEADER_BYTES = 12  # of a message's first chunk
 # What may come as often as it likes, within its bytes; all else is a command, or costs as much.
 _UNCOUNTED = frozenset((*_MEDIA, MessageType.DATA, MessageType.DATA_AMF3, MessageType.ACKNOWLEDGEMENT))
 _FINAL = frozenset(
@@ -119,8 +121,7 @@ class ClientConnection(Connection):
             else:
                 out += self._read_control(message)
         if self.state is ClientState.LIVE:
-            if self._mode == "publish":
-                self._count_answers(now)
+            self._count_answers(messages, now)
         elif self.state is not ClientState.CLOSED and self.received > self._limits.pre_auth_bytes:
             raise LimitError("pre_auth_bytes", f"over {self._limits.pre_auth_bytes} bytes and no {self._mode} accepted")
         if self.peer_window and self.received - self._acknowledged >= self.peer_window // 2:
@@ -128,11 +129,16 @@ class ClientConnection(Connection):
             self.acknowledge(self.received)
         return out
 
-    def _count_answers(self, now: float) -> None:
-        """Whoever is published to has little to say."""
+    def _count_answers(self, messages: list[Message], now: float) -> None:
+        """Whoever is published to has little to say, and whoever is played from little beside media."""
+        if self._mode == "publish":
+            said = self.received - self._heard
+            self._heard = self.received
+        else:
+            said = sum(_HEADER_BYTES + len(item.payload) for item in messages if item.type_id not in _CARRIES_MEDIA)
         rate = self._limits.answer_bytes_per_s
-        self._may_say = min(4.0 * rate, self._may_say + (now - self._may_say_at) * rate) - self.received + self._heard
-        self._may_say_at, self._heard = now, self.received
+        self._may_say = min(4.0 * rate, self._may_say + (now - self._may_say_at) * rate) - said
+        self._may_say_at = now
         if self._may_say < 0:
             raise LimitError("answer_bytes", f"over {rate} bytes a second of what nobody asked for")
 

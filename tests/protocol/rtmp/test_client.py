@@ -180,6 +180,19 @@ def test_a_destination_may_acknowledge_but_not_send_media() -> None:
     assert caught.value.limit == "answer_bytes"
 
 
+def test_a_source_may_send_media_but_talk_no_more_than_others() -> None:
+    """Seen taking the event loop: 1 GB of Acknowledgements, each of which is read and thrown away."""
+    client = shaken("play")
+    start = answer("onStatus", 0, None, {"level": "status", "code": "NetStream.Play.Start"}, stream_id=7)
+    client.receive(RESULT + CREATED + start, 0.0)
+    video = write_message(9, 7, 0, bytes(1_000_000), chunk_size=128, csid=6)
+    for tick in range(20):
+        assert len(client.receive(video, tick / 10)) == 1
+    client.receive(ACK * 8000, 2.0)
+    with pytest.raises(LimitError, match="over 65536 bytes a second"):
+        client.receive(ACK * 9000, 2.0)
+
+
 def test_limits_hold_for_servers_too() -> None:
     client = make_client(limits=RtmpLimits(commands_burst=10, command_message_bytes=4096))
     client.receive(SERVER_BYTES, 0.0)
