@@ -11,5 +11,7 @@ ATTACKS: tuple[str, ...] = (
     "keys",
     "descriptors",
     "memory",
+    "destinations",
+    "canary",
 )
 """Names of the files here that are attacks, in the order of the table."""
