@@ -1,6 +1,7 @@
 """HLS in, end to end: real encoders upload over links that cut, delay and reorder; what is acknowledged is archived."""
 
 import asyncio
+import contextlib
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,14 @@ async def test_gstreamer_and_an_uploader(relay: Relay, processes: Processes, tmp
         f"audiotestsrc num-buffers=281 samplesperbuffer=1024 ! audio/x-raw,rate=48000 ! "
         f"avenc_aac ! aacparse ! {queue} ! sink.audio"
     )
-    await processes.start("gst-launch-1.0", "-e", "-q", *pipeline.split(), name="gst").done(60)
+    # All the same it now and then hangs at the end of its input, with nothing more to come.
+    for _ in range(3):
+        gst = processes.start("gst-launch-1.0", "-e", "-q", *pipeline.split(), name="gst")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                await gst.done(60)
+                break
+        gst.kill()
     segments = sorted(folder.glob("*.ts"))
     assert len(segments) >= 5
 
