@@ -100,11 +100,16 @@ class HlsAttempt:
                 self._is_running = False
                 if self.subscription is not None:
                     self.subscription.close()
+                    self.subscription = None
                 for task in tasks:
                     task.cancel()
                 for fault in (await asyncio.gather(*tasks, return_exceptions=True))[2:]:
                     if isinstance(fault, Exception):
                         self._log.error("backup failed", reason=type(fault).__name__, exc_info=fault)
+                # Errors lead to frames, and these to the attempt, its tasks and the media in their hands: without a way
+                # back all of it is gone at once, not when the collector comes round.
+                tasks.clear()
+                self._limit = asyncio.timeout(None)
 
     def say_goodbye(self) -> bool:
         """Deliver what there is within GOODBYE_S, and end the playlist unless another attempt follows."""
@@ -162,7 +167,16 @@ class HlsAttempt:
 
     async def _make(self) -> None:
         """Turn pieces into segments, until the last one is in the lanes."""
-        outbox, muxer = self._outbox, TsMuxer()
+        muxer = TsMuxer()
+        try:
+            await self._make_with(muxer)
+        finally:
+            muxer.close()
+        self._is_made = True
+        self._wake()
+
+    async def _make_with(self, muxer: TsMuxer) -> None:
+        outbox = self._outbox
         while True:
             while outbox.pieces:
                 try:
@@ -187,8 +201,6 @@ class HlsAttempt:
                 break
             await self._changed.wait()
             self._changed.clear()
-        self._is_made = True
-        self._wake()
 
     # --- egress.hls_courier.Sender ----------------------------------------------------------------------------------
 

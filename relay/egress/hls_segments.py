@@ -1,6 +1,7 @@
 """HLS segments: where a stream of packets is cut, and the cut pieces as MPEG-TS with exact times."""
 
 import io
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
@@ -224,6 +225,16 @@ class TsMuxer:
         self._tracks: Tracks = (None, None)
         self._template: InputContainer | None = None
         self._frames: dict[TrackKind, Packet] = {}  # one of each kind, which the library learns a track from
+        self._lock = threading.Lock()  # whoever muxes in a thread may be given up, and close come before its end
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Give back what the library holds, some megabytes of it; forgotten, it would stay for the collector."""
+        with self._lock:
+            self._is_closed = True
+            if self._template is not None:
+                self._template.close()
+                self._template = None
 
     def mux(self, piece: Piece) -> bytes:
         """``piece`` as a segment that begins with its PAT and PMT. Blocks for a few milliseconds.
@@ -238,7 +249,10 @@ class TsMuxer:
                 self._frames[packet.track.kind] = packet
         names = " and ".join(track.codec for track in piece.tracks if track is not None)
         try:
-            return self._mux(piece)
+            with self._lock:
+                if self._is_closed:
+                    raise MediaError("nothing is packaged any more")
+                return self._mux(piece)
         except (av.FFmpegError, ProtocolError, ValueError) as error:
             words = getattr(error, "strerror", None) or error
             raise MediaError(f"{names} cannot be packaged as MPEG-TS: {words}") from error

@@ -1,6 +1,8 @@
 """Segments: cut at keyframes, whole, in order; as MPEG-TS with exact times that decode without a complaint."""
 
 import asyncio
+import gc
+import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from relay.hub.batch import Tracks, follow
 from relay.media import Codec, Packet, Track
 from relay.protocol.silence import SILENT_AAC
 from tests.egress.media import AUDIO, VIDEO, packets_of
-from tests.support import clips
+from tests.support import clips, proc
 from tests.support.probe import decode
 from tests.support.ts_listing import published, read_segment
 
@@ -311,3 +313,28 @@ def test_nonsense_is_a_media_error() -> None:
     with pytest.raises(MediaError, match="h264"):
         TsMuxer().mux(made)
     assert MOST_MS == 4000
+
+
+async def test_what_is_closed_gives_back_what_the_library_held() -> None:
+    """Seen keeping 2.4 MiB of each destination that was removed, until the collector came round."""
+    packets = packets_of(await asyncio.to_thread(clips.make, clips.H264))
+    (first, *_) = cut(packets)
+
+    def use() -> None:
+        muxer = TsMuxer()
+        muxer.mux(first)
+        muxer.close()
+        with pytest.raises(MediaError):
+            muxer.mux(first)  # by a thread that comes late
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            use()
+        before = proc.load(os.getpid()).memory
+        for _ in range(40):
+            use()
+        assert proc.load(os.getpid()).memory - before < 40 * 1024**2
+    finally:
+        gc.enable()
