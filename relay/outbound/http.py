@@ -126,6 +126,8 @@ def explain(error: BaseException, where: str) -> DestinationError:
     inner = error.__cause__ or error.__context__
     if isinstance(inner, AddressError):
         return inner
+    if isinstance(error, aiohttp.InvalidURL):  # a number with too many noughts, say
+        return AddressError(f"{where} is no host that can be dialled; check the URL")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return DestinationError(
             f"the certificate of {where} is not valid; for a server of your own set RELAY_OUTBOUND__CA_FILE",

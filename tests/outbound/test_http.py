@@ -78,6 +78,11 @@ async def test_failures_are_told_in_words(make_settings: MakeSettings) -> None:
     assert refused.value.outcome == "connect"
 
 
+async def test_a_host_that_is_none_is_told_as_one(make_settings: MakeSettings) -> None:
+    with pytest.raises(AddressError, match="017700000001:80 is no host that can be dialled; check the URL"):
+        await fetch(make_settings(), "http://017700000001/")
+
+
 async def test_interim_answers_without_end_are_left_at_once(make_settings: MakeSettings) -> None:
     """Seen reading them for as long as the request might take, with a processor core to itself."""
     async with Hostile(HTTP_KINDS["endless interim answers"]) as server:
