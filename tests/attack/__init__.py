@@ -12,6 +12,7 @@ ATTACKS: tuple[str, ...] = (
     "descriptors",
     "memory",
     "destinations",
+    "ssrf",
     "canary",
 )
 """Names of the files here that are attacks, in the order of the table."""
