@@ -19,6 +19,7 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _in_one_line,
     ]
     renderer: list[structlog.types.Processor] = (
         # Rich tracebacks would show what each frame holds, keys among it.
@@ -32,6 +33,7 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -42,3 +44,21 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING))
+
+
+def _in_one_line(
+    _: structlog.types.WrappedLogger, __: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """What strangers chose breaks no line and moves no cursor. Tracebacks, which are ours, are made later."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(
+                letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in value
+            )
+    return event
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether it is worth a line: a request that is no HTTP has been answered, and anybody can send any number."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__module__ != "aiohttp.http_exceptions"
