@@ -9,7 +9,7 @@ import structlog
 
 from relay.egress.base import DestinationConfig, FitConfig
 from relay.egress.fit import FittedStream
-from relay.egress.slate import make_slate
+from relay.egress.slate_worker import make_slate_apart
 from relay.errors import SlateError
 from relay.hub import BacklogLimit, Stream, StreamState, Ticker
 from relay.hub.batch import Tracks
@@ -151,7 +151,7 @@ class Sources:
         key = (name, made_at, tracks)
         if key not in self._loops:
             try:
-                slate = await asyncio.to_thread(make_slate, path, video, audio)
+                slate = await asyncio.to_thread(make_slate_apart, path, video, audio)
             except SlateError as error:
                 log.error("no slate, the last picture stays", channel=self._stream.name, slate=name, reason=str(error))
                 self._loops[key] = None
