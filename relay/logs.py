@@ -29,6 +29,7 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _in_one_line,
     ]
     renderer: list[structlog.types.Processor] = (
         # Rich tracebacks would show what each frame holds, keys among it.
@@ -43,6 +44,7 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -79,3 +81,21 @@ def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
 def _unraisable(told: Any) -> None:
     if told.exc_value is not None:
         log.error("an error that could not be raised", exc_info=(told.exc_type, told.exc_value, told.exc_traceback))
+
+
+def _in_one_line(
+    _: structlog.types.WrappedLogger, __: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
+    """What strangers chose breaks no line and moves no cursor. Tracebacks, which are ours, are made later."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(
+                letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in value
+            )
+    return event
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether it is worth a line: a request that is no HTTP has been answered, and anybody can send any number."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__module__ != "aiohttp.http_exceptions"

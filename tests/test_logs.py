@@ -34,6 +34,34 @@ def run(level: str, form: str) -> str:
     return done.stderr
 
 
+FORGED = """
+import logging, structlog
+from relay.config import LogSettings
+from relay.logs import setup_logs
+setup_logs(LogSettings(level="debug", format={format!r}))
+nasty = 'x' + chr(10) + '{{"event": "forged"}}' + ''.join(map(chr, (13, 27, 0x85, 0x2028, 0x202e))) + '[2J'
+structlog.get_logger("test").info("said " + nasty, reason=nasty)
+logging.getLogger("some.library").warning("from %s", nasty)
+from aiohttp.http_exceptions import BadStatusLine
+try:
+    raise BadStatusLine(nasty)
+except BadStatusLine:
+    logging.getLogger("aiohttp.server").exception("Error handling request from %s", nasty)
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_a_stranger_says_makes_no_line_of_its_own(form: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORGED.format(format=form)], capture_output=True, timeout=60, check=True
+    )
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 2, lines
+    assert not [line for line in lines if line.startswith('{"event": "forged') or "\x85" in line]
+    assert b"\r" not in done.stderr
+    assert all("\u202e" not in line for line in lines)
+
+
 def test_lines_of_json() -> None:
     lines = [json.loads(line) for line in run("info", "auto").splitlines()]
     assert [line["event"] for line in lines] == ["hello", "broken", "from outside"]

@@ -360,6 +360,7 @@ class Control:
         health = self._health(row.name)
         host, port = self._publish_host()
         at = f"{host}:{port}" if port != 1935 else host
+        statuses = {status.name: status for status in self._egress.status(row.name)}
         return models.ChannelView(
             name=row.name,
             state=(stream.state if stream is not None else StreamState.OFFLINE).value,
@@ -384,8 +385,9 @@ class Control:
             is_contested=self._hub.is_contested(row.name),
             tracks=track_views(stream),
             destinations=[
-                destination_view(item, status)
-                for item, status in zip(row.destinations, self._egress.status(row.name), strict=True)
+                destination_view(item, statuses[item.name])
+                for item in row.destinations
+                if item.name in statuses  # none is, once the relay ends
             ],
             recording=self._archive.recording_of(row.name) if self._archive is not None else None,
             recording_paused=self._archive is not None and self._archive.is_paused(row.name),

@@ -64,11 +64,19 @@ def make_slate(path: Path, video: Track, audio: Track | None = None, *, fps_hint
     Blocks for up to some seconds per second of a clip: for a thread. ``fps_hint``: the rate of a clip that does not
     say its own. Raises SlateError.
     """
+    content, _ = read_slate(path)
+    return encode_slate(path, content, video, audio, fps_hint=fps_hint)
+
+
+def encode_slate(
+    path: Path, content: bytes, video: Track, audio: Track | None = None, *, fps_hint: float = 30.0
+) -> Slate:
+    """As ``make_slate``, of what was read from ``path`` before, which is only named."""
     if video.codec not in _ENCODERS:
         raise SlateError(f"a slate cannot be encoded to {video.codec}; set the destination's hold to freeze")
     if not video.width or not video.height:
         raise SlateError("the publisher's picture size is not known; set the destination's hold to freeze")
-    content, kind = _read(path)
+    kind = _kind(path, content)
     try:
         if kind == "mp4":
             return _clip(path, content, video, audio, fps_hint)
@@ -82,8 +90,8 @@ def check_slate(path: Path) -> None:
     make_slate(path, Track(codec=Codec.H264, width=128, height=72))
 
 
-def _read(path: Path) -> tuple[bytes, str]:
-    """A file's content and the demuxer for it. Only these: others could open further files, or addresses."""
+def read_slate(path: Path) -> tuple[bytes, str]:
+    """A file's content and the demuxer for it. Raises SlateError."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -91,9 +99,14 @@ def _read(path: Path) -> tuple[bytes, str]:
         raise SlateError(f"slate {path} cannot be read: {error.strerror}") from error
     if len(content) > MAX_BYTES:
         raise SlateError(f"slate {path} is larger than 20 MiB; give a smaller one")
+    return content, _kind(path, content)
+
+
+def _kind(path: Path, content: bytes) -> str:
+    """The demuxer for a file. Only these: others could open further files, or addresses."""
     for magic, at, kind in _KINDS:
         if content.startswith(magic, at):
-            return content, kind
+            return kind
     raise SlateError(f"slate {path} is no PNG, JPEG or MP4 file; convert it to one of these")
 
 

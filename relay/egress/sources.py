@@ -138,7 +138,7 @@ class Sources:
 
     async def _show_slate(self, held: HeldStream, name: str) -> None:
         """Encode the slate to the stream's own format, once; the last picture stands until it is there."""
-        from relay.egress.slate import make_slate  # with a codec library, which few need
+        from relay.egress.slate_worker import make_slate_apart  # with a codec library, which few need
 
         tracks = held.out.tracks
         video, audio = tracks
@@ -152,7 +152,7 @@ class Sources:
         key = (name, made_at, tracks)
         if key not in self._loops:
             try:
-                slate = await asyncio.to_thread(make_slate, path, video, audio)
+                slate = await asyncio.to_thread(make_slate_apart, path, video, audio)
             except SlateError as error:
                 log.error("no slate, the last picture stays", channel=self._stream.name, slate=name, reason=str(error))
                 self._loops[key] = None

@@ -1,6 +1,7 @@
 """WebServer: listens for HTTP, lets in who may, and turns errors into answers that say what to do."""
 
 import asyncio
+import errno
 import json
 import ssl
 import time
@@ -320,7 +321,9 @@ class WebServer:
         except RelayError as error:
             status, code = _STATUS.get(type(error), (500, "error"))
             response = _error(status, code, known.censor(str(error)))
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # of a file under /static
+                return _error(404, "http", _WORDS[404])
             log.exception("request failed", method=request.method, path=_pattern(request))
             response = _error(500, "internal", "the relay failed to answer; its log says why")
         return response

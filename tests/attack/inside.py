@@ -43,6 +43,7 @@ REFUSALS = (
     "something that is not fetched",
     "elsewhere",
     "sends on",
+    "not a playlist",  # http:///HOST/ is a path on the host that sends there
 )
 
 

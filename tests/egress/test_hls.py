@@ -1,7 +1,6 @@
 """An HLS destination from its stream to a strict ingest: whole, in order, once, whatever happens in between."""
 
 import asyncio
-import gc
 import random
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ from relay.secret import Secret
 from tests.egress.conftest import MakeSettings
 from tests.egress.media import Programme, eventually, packets_of
 from tests.support import clips
+from tests.support.collector import no_collector
 from tests.support.hls_ingest import Fault, HlsIngest
 from tests.support.probe import decode
 from tests.support.process import free_port
@@ -388,21 +388,11 @@ async def test_a_codec_that_does_not_fit_is_told_in_words(settings: Settings) ->
 
 async def test_what_is_removed_is_gone_without_the_collector(desk: Desk) -> None:
     """Seen keeping megabytes of each: the relay's collector hardly ever looks at what is old."""
-    config = DestinationConfig("a", f"http://127.0.0.1:{free_port()}/x/{{key}}", Secret("key"), kind="hls")
-    desk.configure(config)
+    desk.configure(DestinationConfig("a", f"http://127.0.0.1:{free_port()}/x/{{key}}", Secret("key"), kind="hls"))
     await desk.until(lambda: desk.status.state is RETRYING and desk.status.backlog_s > 3)
     attempt = weakref.ref(desk.manager._channels["talk"]["a"]._attempt)
-
-    def is_there() -> bool:
-        return attempt() is not None  # what a test asserts of, it keeps
-
-    assert is_there()
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collector():
         desk.configure()
         await eventually(lambda: not desk.manager._leaving, 20)
         await asyncio.sleep(0.1)
-        assert not is_there()
-    finally:
-        gc.enable()
+        assert attempt() is None

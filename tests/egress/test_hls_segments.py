@@ -1,7 +1,6 @@
 """Segments: cut at keyframes, whole, in order; as MPEG-TS with exact times that decode without a complaint."""
 
 import asyncio
-import gc
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +17,7 @@ from relay.media import Codec, Packet, Track
 from relay.protocol.silence import SILENT_AAC
 from tests.egress.media import AUDIO, VIDEO, packets_of
 from tests.support import clips, proc
+from tests.support.collector import no_collector
 from tests.support.probe import decode
 from tests.support.ts_listing import published, read_segment
 
@@ -327,14 +327,10 @@ async def test_what_is_closed_gives_back_what_the_library_held() -> None:
         with pytest.raises(MediaError):
             muxer.mux(first)  # by a thread that comes late
 
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collector():
         for _ in range(5):
             use()
         before = proc.load(os.getpid()).memory
         for _ in range(40):
             use()
         assert proc.load(os.getpid()).memory - before < 40 * 1024**2
-    finally:
-        gc.enable()

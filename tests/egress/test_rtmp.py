@@ -1,7 +1,6 @@
 """One attempt: what a destination sees of it, and how every misbehaviour of one ends it in words that help."""
 
 import asyncio
-import gc
 import itertools
 import time
 import weakref
@@ -35,6 +34,7 @@ from tests.egress.servers import (
     server,
 )
 from tests.support import clips
+from tests.support.collector import no_collector
 from tests.support.listing import assert_same
 from tests.support.nginx import NginxRtmp
 from tests.support.process import Processes
@@ -385,11 +385,7 @@ async def test_an_attempt_that_failed_is_gone_without_the_collector(converse: Co
         raise AssertionError("it did not fail")
 
     async with server(converse) as url:
-        gc.collect()
-        gc.disable()
-        try:
+        with no_collector():
             left = [await fail(url) for _ in range(3)]
             await asyncio.sleep(0.05)  # transports tell of their end later
             assert [each() for each in left] == [None] * 3
-        finally:
-            gc.enable()

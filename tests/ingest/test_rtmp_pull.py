@@ -17,6 +17,7 @@ from tests.egress import servers
 from tests.ingest.pulling import CHANNEL, Kept, pull, source_is, until
 from tests.support import clips
 from tests.support.app import running_app
+from tests.support.collector import no_collector
 from tests.support.publisher import Publisher
 
 LIMITS = {
@@ -52,17 +53,13 @@ def play_url(app: App) -> str:
 
 async def test_attempts_that_failed_are_gone_without_the_collector(app: App) -> None:
     async with servers.server(servers.garbage) as url:
-        gc.collect()
-        gc.disable()
-        try:
+        with no_collector():
             await pull(app, f"{url}/name")
             view = app.control.channel(CHANNEL).source
             while view is not None and view.attempts < 6:
                 await asyncio.sleep(0.05)
                 view = app.control.channel(CHANNEL).source
             assert sum(type(item) is PullConnection for item in gc.get_objects()) <= 2  # the last one, and the next
-        finally:
-            gc.enable()
 
 
 async def test_what_is_published_elsewhere_arrives_packet_by_packet(app: App, far: App) -> None:

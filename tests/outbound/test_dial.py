@@ -21,6 +21,7 @@ from relay.errors import AddressError, DestinationError
 from relay.outbound.address import CheckedAddress
 from relay.outbound.dial import _connect, client_tls, dial, shared_tls
 from tests.egress.conftest import MakeSettings
+from tests.support.collector import no_collector
 from tests.support.process import free_port
 from tests.support.tls import make_certificates
 
@@ -151,13 +152,9 @@ async def test_a_failure_is_gone_without_the_collector(settings: Settings) -> No
             return weakref.ref(error)
         raise AssertionError("it did not fail")
 
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collector():
         left = await fail()
         assert left() is None
-    finally:
-        gc.enable()
 
 
 async def test_the_loopback_is_refused_unless_allowed(make_settings: MakeSettings) -> None:

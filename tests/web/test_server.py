@@ -224,3 +224,10 @@ async def test_the_same_holds_over_tls_and_too_many_strangers_are_cut_off(tmp_pa
             assert response.status == 200  # the operator's address has room of its own
         for _, writer in silent:
             writer.close()
+
+
+async def test_a_name_longer_than_files_have_is_not_found(tmp_path: Path) -> None:
+    """Seen answering 500, with a traceback in the log, to anybody."""
+    async with running_app(tmp_path) as app, browsing(app) as browser:
+        status, body, _ = await browser.ask("GET", f"/static/{'a' * 4096}", token="")
+    assert (status, body["error"]["code"]) == (404, "http")
