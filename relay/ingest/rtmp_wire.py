@@ -17,6 +17,7 @@ READ_BUFFER_BYTES = 256 * 1024
 STRANGER_BYTES = 8 * 1024  # at once, of who has shown no key
 AT_ONCE = 1024  # messages parsed before others have their turn: some ms, however small they are
 WRITE_BUFFER_BYTES = 256 * 1024
+QUIET_S = 0.35  # without a byte for so long, the poller looks after it; what is acknowledged meanwhile waits no longer
 CHEAP_S = 0.002  # a read once per tick that takes no longer is nobody's trouble
 
 
@@ -37,6 +38,7 @@ class Wire(asyncio.BufferedProtocol):
         self._share = Share(door.settings.limits.connection_share, loop.time())
         self._buffer = door.small_buffer
         self._read_at = 0.0  # not before
+        self._heard_at = 0.0
         # What others take of the processor meanwhile is not this one's; but to ask for that costs ten times as much.
         self._clock = time.thread_time
         self._parked = self._ending = self._ticked = False
@@ -77,6 +79,7 @@ class Wire(asyncio.BufferedProtocol):
         if self._ending:
             return
         now, clock = self._loop.time(), self._clock
+        self._heard_at = now
         began = clock()
         self._received(nbytes, now)
         took_s = clock() - began
@@ -102,7 +105,8 @@ class Wire(asyncio.BufferedProtocol):
         self._parked = False
         if self._transport is None or self._transport.is_closing():
             return
-        if self._loop.time() < self._read_at:
+        now = self._loop.time()
+        if now < self._read_at:
             self._parked = True
             self._door.ticker.park(self._unpark)
         elif self._connection.has_more:
@@ -112,19 +116,26 @@ class Wire(asyncio.BufferedProtocol):
             # Nagle's algorithm on may still wait in its own kernel when it exits, and be lost with it.
             assert self._socket is not None
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            if self._encrypted or not self._read():
+            if self._encrypted or not self._read(now):
                 self._transport.resume_reading()
 
-    def _read(self) -> bool:
+    def _read(self, now: float) -> bool:
         """Take what has come since the last tick, past the transport: one system call, and no wake-up by the poller.
 
-        False where the transport is to go on: nothing is there, there is more, or the peer is gone.
+        False where the transport is to go on: nothing has come for QUIET_S, there is more, or the peer is gone.
         """
         assert self._socket is not None
         try:
             count = self._socket.recv_into(self._buffer)
+        except BlockingIOError:
+            # Encoders that send in bursts leave ticks out. Their next burst is read whole, at a tick.
+            if now - self._heard_at > QUIET_S:
+                return False
+            self._parked = True
+            self._door.ticker.park(self._unpark)
+            return True
         except OSError:
-            return False  # nothing yet, or the transport finds out what is wrong
+            return False  # the transport finds out what is wrong
         if count:
             self.buffer_updated(count)
         return self._parked or self._transport is None or self._transport.is_closing()

@@ -131,3 +131,27 @@ async def test_an_hour_that_comes_at_once_is_taken_whole(app: App) -> None:
             while app.hub.stream("demo").seq < len(publisher.sent.items):  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.05)
         assert app.hub.stream("demo").seq == len(publisher.sent.items) > 5 * AT_ONCE
+
+
+async def test_bursts_are_read_at_ticks_and_only_silence_goes_back_to_the_poller(app: App) -> None:
+    source = await asyncio.to_thread(make, H264)
+    async with Publisher(publish_url(app)) as publisher:
+        await publisher.send(source, speed=None, until_ms=1000)
+        connection = next(iter(app.ingest._connections))
+        transport = connection._transport
+        assert transport is not None
+        async with asyncio.timeout(10):
+            while transport.is_reading():  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+        reading = []
+        for number in range(6):
+            for piece in range(3):
+                publisher.send_tag(9, 1000 + 200 * number + 60 * piece, b"\x27\x01\0\0\0" + bytes(500))
+                await asyncio.sleep(0.005)
+            for _ in range(10):
+                await asyncio.sleep(0.018)
+                reading.append(transport.is_reading())
+        assert reading.count(True) <= 6, "a burst may come late on a busy machine"
+        async with asyncio.timeout(10):
+            while not transport.is_reading():  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
