@@ -71,11 +71,18 @@ async def dial(
     context = await tls() if tls is not None else None
     sock = await _connect(addresses, where, settings)
     try:
-        async with asyncio.timeout(dial_s):
+        # The handshake has a deadline of its own: one that is cut off may leave its error to nobody.
+        async with asyncio.timeout(2 * dial_s):
             await asyncio.get_running_loop().create_connection(
-                lambda: protocol, sock=sock, ssl=context, server_hostname=host if context is not None else None
+                lambda: protocol,
+                sock=sock,
+                ssl=context,
+                server_hostname=host if context is not None else None,
+                ssl_handshake_timeout=dial_s if context is not None else None,
             )
-    except TimeoutError:
+    except (TimeoutError, ConnectionAbortedError):
+        if context is None:
+            raise DestinationError(f"this relay is too busy to speak with {where}", "timeout") from None
         raise DestinationError(
             f"{where} accepted the connection but never answered the TLS handshake (waited {dial_s:g} s); "
             "is it an rtmps server?",

@@ -32,6 +32,7 @@ QUICKER = {
     "LIMITS__RETRY_FIRST_S": 0.1,
     "LIMITS__RETRY_MOST_S": 0.2,
     "LIMITS__HTTP_DEADLINE_S": 3,
+    "LIMITS__LATE_BYTES": 1024 * 1024,  # of 40 at once
     "LIVE__MEMORY_BYTES": 1024 * 1024,  # what viewers may go back to grows with time, not with attempts
 }
 HTTP = {f"http: {name}": kind for name, kind in HTTP_KINDS.items()}

@@ -68,7 +68,6 @@ class ClientConnection(Connection):
         self._wanted_chunk_size = chunk_size
         self._acknowledged = 0
         self._allowance = Allowance(self._limits, now)
-        self._heard = 0  # of ``received``, what was counted against answer_bytes_per_s
         self._may_say = 4.0 * self._limits.answer_bytes_per_s
         self._may_say_at = now
         self._out.append(self._handshake.data_to_send())
@@ -82,6 +81,13 @@ class ClientConnection(Connection):
         self.state = ClientState.CLOSED
 
     # --- what arrives -----------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes | memoryview, now: float) -> list[events.Event]:
+        """Take bytes cut anywhere; events in order. Raises ProtocolError or LimitError: close then."""
+        if self.state is ClientState.LIVE and self._mode == "publish":
+            # Whoever is published to has little to say; what is too much is not even read.
+            self._count_answers(len(data), now)
+        return super().receive(data, now)
 
     def _on_handshake(self) -> None:
         self._step("handshaken")
@@ -121,7 +127,9 @@ class ClientConnection(Connection):
             else:
                 out += self._read_control(message)
         if self.state is ClientState.LIVE:
-            self._count_answers(messages, now)
+            if self._mode == "play":
+                talk = (item for item in messages if item.type_id not in _CARRIES_MEDIA)
+                self._count_answers(sum(_HEADER_BYTES + len(item.payload) for item in talk), now)
         elif self.state is not ClientState.CLOSED and self.received > self._limits.pre_auth_bytes:
             raise LimitError("pre_auth_bytes", f"over {self._limits.pre_auth_bytes} bytes and no {self._mode} accepted")
         if self.peer_window and self.received - self._acknowledged >= self.peer_window // 2:
@@ -129,13 +137,8 @@ class ClientConnection(Connection):
             self.acknowledge(self.received)
         return out
 
-    def _count_answers(self, messages: list[Message], now: float) -> None:
-        """Whoever is published to has little to say, and whoever is played from little beside media."""
-        if self._mode == "publish":
-            said = self.received - self._heard
-            self._heard = self.received
-        else:
-            said = sum(_HEADER_BYTES + len(item.payload) for item in messages if item.type_id not in _CARRIES_MEDIA)
+    def _count_answers(self, said: int, now: float) -> None:
+        """``said`` bytes more of what nobody asked for."""
         rate = self._limits.answer_bytes_per_s
         self._may_say = min(4.0 * rate, self._may_say + (now - self._may_say_at) * rate) - said
         self._may_say_at = now
