@@ -54,8 +54,8 @@ def main(words: Sequence[str]) -> None:
     missing = leave_network()
     if missing:
         os.write(2, f"{NO_NAMESPACE}: {missing}\n".encode())
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # before the limit, which would be the last one looked at
     limit(memory_bytes=int(words[0]), open_files=int(words[1]), cpu_s=CPU_S)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
     os.execve(words[2], list(words[2:]), {})
 

@@ -1,7 +1,9 @@
 """Confined programs: what they find themselves with, as a user that may make namespaces and as one that may not."""
 
 import contextlib
+import fcntl
 import json
+import os
 import resource
 import signal
 import socket
@@ -25,7 +27,7 @@ def attempt(act):
 kinds = ("AS", "FSIZE", "CORE", "NOFILE", "CPU")
 print(json.dumps({
     "environ": dict(os.environ),
-    "fds": sorted(map(int, os.listdir("/proc/self/fd")))[:-1],
+    "fds": [fd for fd in sorted(map(int, os.listdir("/proc/self/fd"))) if os.path.exists(f"/proc/self/fd/{fd}")],
     "devices": [name for _, name in socket.if_nameindex()],
     "limits": {kind: resource.getrlimit(getattr(resource, "RLIMIT_" + kind)) for kind in kinds},
     "rights": [line.split()[1] for line in open("/proc/self/status") if line.startswith("NoNewPrivs")],
@@ -42,11 +44,13 @@ def look(wrap: Callable[[list[str]], list[str]] = list, *, dials: bool = False) 
     """What a confined Python says of itself, and what is on standard error."""
     with socket.create_server(("127.0.0.1", 0)) as listening, open("/dev/null") as extra:
         script = LOOK.replace("PORT", str(listening.getsockname()[1]))
+        high = fcntl.fcntl(extra, fcntl.F_DUPFD, 100)  # above the limit the child gives itself
         words = confine.command([sys.executable, "-I", "-c", script], memory_bytes=300_000_000, open_files=20)
         done = subprocess.run(
-            wrap(words), capture_output=True, check=True, timeout=30, pass_fds=[extra.fileno()],
+            wrap(words), capture_output=True, check=True, timeout=30, pass_fds=[extra.fileno(), high],
             env={"RELAY_SECRET": "canary-1", "AWS_SECRET_ACCESS_KEY": "canary-2"},
         )  # fmt: skip
+        os.close(high)
         listening.setblocking(False)
         with contextlib.nullcontext() if dials else pytest.raises(BlockingIOError):
             listening.accept()[0].close()
