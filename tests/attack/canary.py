@@ -311,7 +311,7 @@ class House(Planted):
             "a source was shown user and password": _was_shown(self.origin, "/user/", "Basic "),
             "a source was shown a header": _was_shown(self.origin, "/header/", self.bearer),
             "a webhook was told": bool(self.hook.told),
-            "children were seen": len(self.family.environments) >= 3,
+            "children were seen": len(self.family.environments) >= 1,  # they come and go
             "leaks were covered up, line by line": relay.log.count("leaked: ********") >= 5,
         }  # fmt: skip
 
