@@ -208,7 +208,11 @@ class Siege:
         for name in names:
             label = f"{door.name}, {name}"
             self.cycles[label] = self.cycles.get(label, 0) + made[name]
-            self.wrong += [f"{label}: {error!r}" for error in seen[name] if not _is_right(door, name, error)]
+            wrong = [error for error in seen[name] if not _is_right(door, name, error)]
+            # A host that yields to all others on this machine is late sometimes, whatever kind it is.
+            late = [error for error in wrong if "(waited " in error and error.isprintable()]
+            if len(wrong) > len(late) or len(late) == len(seen[name]) > 0:
+                self.wrong += [f"{label}: {error!r}" for error in wrong]
         await door.close()
 
     async def settled(self, like: tuple[Load, float] | None = None) -> tuple[Load, float]:
@@ -236,8 +240,7 @@ def _is_right(door: Door, name: str, error: str) -> bool:
     if isinstance(door, Sources):
         return True  # it is played from, which other words are said of
     if name in KINDS:
-        # A host that yields to all others may be late in its own TLS, too.
-        return words in error or (door.kinds[name].tls != "" and "never answered the TLS handshake" in error)
+        return words in error
     return re.search(words or "exchange with|did not answer", error) is not None
 
 
@@ -258,8 +261,11 @@ async def run(bench: Bench) -> None:
         every = (Destinations, Uploads) if bench.quick else (Destinations, Uploads, Sources, Playlists, Webhooks)
         doors: list[Door] = [kind(relay) for kind in every]
         for door in doors:  # what is made once, and stays: threads, contexts, code
-            for _ in range(bench.times(3, 1)):
+            if bench.quick:
                 await siege.cycle(door, _kinds(bench, door), 1, 1)
+                continue
+            for name in _kinds(bench, door):  # and as much memory as so many at once take: it is not given back
+                await siege.cycle(door, [name], AT_ONCE, AT_ONCE)
         before, tasks_before = calm = await siege.settled()
         for door in doors:
             if bench.quick:

@@ -68,7 +68,7 @@ class ClientConnection(Connection):
         self._wanted_chunk_size = chunk_size
         self._acknowledged = 0
         self._allowance = Allowance(self._limits, now)
-        self._may_say = 4.0 * self._limits.answer_bytes_per_s
+        self._may_say = float(self._limits.answer_bytes_per_s)
         self._may_say_at = now
         self._out.append(self._handshake.data_to_send())
 
@@ -84,9 +84,11 @@ class ClientConnection(Connection):
 
     def receive(self, data: bytes | memoryview, now: float) -> list[events.Event]:
         """Take bytes cut anywhere; events in order. Raises ProtocolError or LimitError: close then."""
-        if self.state is ClientState.LIVE and self._mode == "publish":
-            # Whoever is published to has little to say; what is too much is not even read.
-            self._count_answers(len(data), now)
+        if self._mode == "publish":  # whoever is published to has little to say; what is too much is not even read
+            if self.state is ClientState.LIVE:
+                self._count_answers(len(data), now)
+            elif self.handshaken:
+                self._check_talk(self.received + len(data))
         return super().receive(data, now)
 
     def _on_handshake(self) -> None:
@@ -130,17 +132,22 @@ class ClientConnection(Connection):
             if self._mode == "play":
                 talk = (item for item in messages if item.type_id not in _CARRIES_MEDIA)
                 self._count_answers(sum(_HEADER_BYTES + len(item.payload) for item in talk), now)
-        elif self.state is not ClientState.CLOSED and self.received > self._limits.pre_auth_bytes:
-            raise LimitError("pre_auth_bytes", f"over {self._limits.pre_auth_bytes} bytes and no {self._mode} accepted")
+        elif self.state is not ClientState.CLOSED:
+            self._check_talk(self.received)
         if self.peer_window and self.received - self._acknowledged >= self.peer_window // 2:
             self._acknowledged = self.received
             self.acknowledge(self.received)
         return out
 
+    def _check_talk(self, received: int) -> None:
+        most = self._limits.pre_auth_bytes
+        if received > most:
+            raise LimitError("pre_auth_bytes", f"over {most} bytes and no {self._mode} accepted")
+
     def _count_answers(self, said: int, now: float) -> None:
         """``said`` bytes more of what nobody asked for."""
         rate = self._limits.answer_bytes_per_s
-        self._may_say = min(4.0 * rate, self._may_say + (now - self._may_say_at) * rate) - said
+        self._may_say = min(rate, self._may_say + (now - self._may_say_at) * rate) - said
         self._may_say_at = now
         if self._may_say < 0:
             raise LimitError("answer_bytes", f"over {rate} bytes a second of what nobody asked for")

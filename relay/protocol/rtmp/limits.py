@@ -22,7 +22,7 @@ class RtmpLimits:
     amf_string_bytes: int = 16 * 1024
     commands_per_s: float = 50.0
     commands_burst: int = 200  # a count
-    answer_bytes_per_s: int = 64 * 1024  # of a server, media apart; four times that at once
+    answer_bytes_per_s: int = 64 * 1024  # of a server, media apart; no more at once
 
     def message_bytes(self, type_id: int) -> int:
         """The largest message of this type. An aggregate (22) carries audio and video, so video's limit holds."""
