@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from relay.config import LimitSettings
 from relay.errors import LimitError
-from relay.throttle import origin
+from relay.throttle import Recent, origin
 
 # This long nobody is put out to make room: who has said nothing whole yet, and who has. Encoders greet at once.
 SILENT_S, GREETED_S = 0.3, 2.0
@@ -89,10 +89,8 @@ class ConnectionBudget:
         self._limits = limits
         self._by_origin: Counter[str] = Counter()
         self._strangers: dict[Place, None] = {}  # the oldest first
-        self._known: OrderedDict[str, None] = OrderedDict()
-        self._came: OrderedDict[str, tuple[float, float]] = (
-            OrderedDict()
-        )  # how often each may come still, and when told
+        self._known = Recent[str](KNOWN_MOST)
+        self._came: OrderedDict[str, tuple[float, float]] = OrderedDict()  # how often each may still, and as of when
         self.descriptors = descriptors
         self._count = count
         self._counted_at = -COUNT_EVERY_S
@@ -182,10 +180,7 @@ class ConnectionBudget:
 
     def authenticated(self, place: Place) -> None:
         self._strangers.pop(place, None)
-        self._known[place.origin] = None
-        self._known.move_to_end(place.origin)
-        if len(self._known) > KNOWN_MOST:
-            self._known.popitem(last=False)
+        self._known.add(place.origin)
 
     def left(self, place: Place) -> None:
         self.total -= 1

@@ -44,7 +44,6 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -93,9 +92,3 @@ def _in_one_line(
                 letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in value
             )
     return event
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether it is worth a line: a request that is no HTTP has been answered, and anybody can send any number."""
-    error = record.exc_info[1] if record.exc_info else None
-    return type(error).__module__ != "aiohttp.http_exceptions"

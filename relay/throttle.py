@@ -2,11 +2,14 @@
 
 import ipaddress
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 WINDOW_S = 60.0
 MOST_ADDRESSES = 10_000
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def origin(address: str) -> str:
@@ -20,6 +23,26 @@ def origin(address: str) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.IPv6Address(int(found) >> 64 << 64)) + "/64"
+
+
+class Recent(Generic[Key]):
+    """The last ``most`` that were added, each once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._keys: OrderedDict[Key, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._keys
+
+    def add(self, key: Key) -> None:
+        self._keys[key] = None
+        self._keys.move_to_end(key)
+        if len(self._keys) > self._most:
+            self._keys.popitem(last=False)
 
 
 class Throttle:

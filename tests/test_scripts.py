@@ -12,7 +12,19 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = ("install", "start", "check", "test", "lock", "deployment", "sbom", "audit-dependencies", "attack", "fuzz")
+SCRIPTS = (
+    "install",
+    "start",
+    "check",
+    "test",
+    "lock",
+    "deployment",
+    "sbom",
+    "audit-dependencies",
+    "tool",
+    "attack",
+    "fuzz",
+)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

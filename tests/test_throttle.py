@@ -3,7 +3,7 @@
 import pytest
 
 from relay import throttle
-from relay.throttle import WINDOW_S, Throttle, origin
+from relay.throttle import WINDOW_S, Recent, Throttle, origin
 
 
 class Clock:
@@ -70,3 +70,10 @@ def test_an_ipv6_customer_has_one_name_however_many_addresses(address: str, whos
     assert counted.is_full(whose.replace("::/64", "::5") if whose.endswith("/64") else whose)
     counted.forgive(address)
     assert not counted.is_full(address)
+
+
+def test_the_most_recent_are_remembered_and_no_more_than_there_may_be() -> None:
+    recent = Recent[str](2)
+    for key in ("a", "b", "a", "c"):
+        recent.add(key)
+    assert [key in recent for key in "abc"] == [True, False, True]

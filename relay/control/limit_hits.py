@@ -9,8 +9,9 @@ from relay.ingest.admission import UNKNOWN, Admission
 from relay.ingest.pulls import Pulls
 
 # Names of limits by the outcomes of attempts that met them.
-_DESTINATION = {"timeout": "destination_answer", "stalled": "destination_stall"}
+_DESTINATION = {"timeout": "destination_answer", "stalled": "destination_stall", "limit": "destination_excess"}
 _SOURCE = {"timeout": "source_answer", "too_large": "source_size", "redirect": "hls_redirects", "silent": "media_idle"}
+_SOURCE |= {"limit": "source_excess"}
 
 
 # What one more channel, and one more destination of it, may add to the metrics.

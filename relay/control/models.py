@@ -69,9 +69,8 @@ class NewDestination(Sent):
     ensure_audio: EnsureAudio = "auto"
     on_change: OnChange = "auto"
     method: Method = "PUT"  # how HLS is uploaded
-    backup: bool | BackupUrl = Field(
-        default=False, repr=False
-    )  # HLS only: the same to a second place, the platform's own or this URL
+    # HLS only: the same to a second place, the platform's own or this URL
+    backup: bool | BackupUrl = Field(default=False, repr=False)
 
 
 class DestinationChange(Sent):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 LOOK_S = 1.0
 KEPT = 0.7  # of what was known stays, at each look: some seconds decide, not a burst
-HIGH, ROOM = 0.7, 0.6  # of the capacity: from the one on it is time to say so, below the other no more
 STALE_S = 5.0
 
 
@@ -29,13 +28,6 @@ class Load:
         self._spent_s = 0.0  # since the last look
         self._looked_at = clock()
         self._share = 0.0
-        self._is_high = False
-
-    @property
-    def is_high(self) -> bool:
-        """Whether the capacity is near."""
-        self._is_high = self.ratio >= (ROOM if self._is_high else HIGH)
-        return self._is_high
 
     def begin(self) -> None:
         self._began = self._used()

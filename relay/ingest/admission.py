@@ -1,12 +1,12 @@
 """Admission: may this key publish, or play, and which channel is it for. In memory, by SHA-256, throttled."""
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 
 from relay.errors import RefusedError
 from relay.secret import Secret
-from relay.throttle import Throttle, origin
+from relay.throttle import Recent, Throttle, origin
 
 _MOST_FORMER = 1000
 _MOST_CAME = 10_000
@@ -28,7 +28,7 @@ class Admission:
         self._former: dict[str, None] = {}  # digests of stream keys that were right once, oldest first
         self._digests: dict[str, tuple[str, str]] = {}
         self._throttle = Throttle(failures_per_minute, clock)
-        self._came: OrderedDict[tuple[str, str], None] = OrderedDict()  # (origin, digest) of keys that were right
+        self._came = Recent[tuple[str, str]](_MOST_CAME)  # (origin, digest) of keys that were right
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     def set_channel(self, name: str, publish_key: Secret, read_key: Secret) -> None:
@@ -89,10 +89,7 @@ class Admission:
         name, expected = index.get(digest, ("", Secret("")))
         if not name or shown != expected:
             self._refuse("bad_key", _WRONG, address)
-        self._came[here] = None
-        self._came.move_to_end(here)
-        if len(self._came) > _MOST_CAME:
-            self._came.popitem(last=False)
+        self._came.add(here)
         if is_counted:
             self.outcomes[name, "accepted"] += 1
         return name

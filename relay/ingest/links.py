@@ -13,6 +13,7 @@ from relay.ingest.base import PublisherInfo
 from relay.ingest.health import UNKNOWN, Health, LinkHealth
 
 SAMPLE_S = 1.0
+HIGH, ROOM = 0.7, 0.6  # of the capacity for live media: from the one on it is time to say so, below the other no more
 
 log = structlog.get_logger("relay.ingest")
 
@@ -37,7 +38,7 @@ class Links:
         self._admission = admission
         self._health: dict[str, LinkHealth] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._was_high = False
+        self._is_high = False
         hub.listen(self)
 
     def start(self) -> None:
@@ -75,12 +76,12 @@ class Links:
         self._timer = loop.call_later(SAMPLE_S, self._sample)
 
     def _look_at_load(self) -> None:
-        load = self._hub.load
-        if load is None or load.is_high == self._was_high:
+        ratio = 0.0 if self._hub.load is None else self._hub.load.ratio
+        is_high = ratio >= (ROOM if self._is_high else HIGH)
+        if is_high == self._is_high:
             return
-        self._was_high = load.is_high
-        percent = round(100 * load.ratio)
-        if self._was_high:
+        self._is_high, percent = is_high, round(100 * ratio)
+        if is_high:
             log.warning("near the capacity for live media", used_percent=percent)
         else:
             log.info("live media has room again", used_percent=percent)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, cast
 
 from relay.budget import Place
@@ -21,7 +22,7 @@ QUIET_S = 0.35  # without a byte for so long, the poller looks after it; what is
 CHEAP_S = 0.002  # a read once per tick that takes no longer is nobody's trouble
 
 
-class Wire(asyncio.BufferedProtocol):
+class Wire(asyncio.BufferedProtocol, ABC):
     """Reads and writes for the connection that inherits it, which takes what comes in ``_received``."""
 
     def __init__(self, door: "RtmpIngest", loop: asyncio.AbstractEventLoop, place: Place, *, encrypted: bool) -> None:
@@ -43,13 +44,13 @@ class Wire(asyncio.BufferedProtocol):
         self._clock = time.thread_time
         self._parked = self._ending = self._ticked = False
 
+    @abstractmethod
     def _received(self, nbytes: int, now: float) -> None:
         """``nbytes`` have come into the buffer; or none, and the connection has more of what came before."""
-        raise AssertionError("for the connection")
 
+    @abstractmethod
     def drop(self, reason: str) -> None:
         """Close without a word."""
-        raise AssertionError("for the connection")
 
     def _trust(self) -> None:
         """It has shown a right key."""
@@ -129,7 +130,7 @@ class Wire(asyncio.BufferedProtocol):
             count = self._socket.recv_into(self._buffer)
         except BlockingIOError:
             # Encoders that send in bursts leave ticks out. Their next burst is read whole, at a tick.
-            if now - self._heard_at > QUIET_S:
+            if not self._ticked or now - self._heard_at > QUIET_S:
                 return False
             self._parked = True
             self._door.ticker.park(self._unpark)

@@ -1,7 +1,6 @@
 """WebServer: listens for HTTP, lets in who may, and turns errors into answers that say what to do."""
 
 import asyncio
-import errno
 import json
 import ssl
 import time
@@ -163,7 +162,8 @@ class WebServer:
         ).register(self.app)
         player.register(self.app)
         self._cors.register(self.app)
-        self.app.router.add_static("/static", STATIC)
+        self._static = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.is_file()}
+        self.app.router.add_get("/static/{name:.+}", self.static)
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the address is taken."""
@@ -321,14 +321,18 @@ class WebServer:
         except RelayError as error:
             status, code = _STATUS.get(type(error), (500, "error"))
             response = _error(status, code, known.censor(str(error)))
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # of a file under /static
-                return _error(404, "http", _WORDS[404])
+        except Exception:
             log.exception("request failed", method=request.method, path=_pattern(request))
             response = _error(500, "internal", "the relay failed to answer; its log says why")
         return response
 
     # --- public handlers --------------------------------------------------------------------------------------
+
+    async def static(self, request: web.Request) -> web.StreamResponse:
+        path = self._static.get(request.match_info["name"])
+        if path is None:
+            raise web.HTTPNotFound
+        return web.FileResponse(path)
 
     async def metrics(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics()

@@ -134,7 +134,7 @@ class _Air:
 
     def say_resumed(self, case: str, name: str, freed_at: float) -> None:
         took_s = self.live[name].resumed_at - freed_at
-        self.bench.figure(f"{case}: {name} goes on after", f"{took_s:.1f} s", f"≤ {RESUMES_S} s", took_s <= RESUMES_S)
+        self.bench.timed(f"{case}: {name} goes on after", f"{took_s:.1f} s", f"≤ {RESUMES_S} s", took_s <= RESUMES_S)
 
 
 def _time(text: str) -> float:

@@ -37,7 +37,7 @@ async def test_children_come_and_go_and_the_stream_stays() -> None:
             await eventually(lambda: fitted.pid not in {0, *pids}, 60)
             seen = len(watcher.pictures)
             await eventually(lambda seen=seen: len(watcher.pictures) > seen, 60)
-            assert time.monotonic() - started < 15
+            assert time.monotonic() - started < 30
         assert fitted.failures == 3 * ROUNDS
         assert fitted.cpu_s > 0
         headers = {packet.track.header for packet in watcher.pictures}
@@ -64,4 +64,4 @@ async def test_a_phone_that_turns_comes_out_in_the_first_shape() -> None:
     assert {(packet.track.width, packet.track.height) for packet in watcher.pictures} == {(640, 360)}
     assert fitted.failures == 0
     times = [packet.dts_ms for packet in watcher.pictures]
-    assert max(later - earlier for earlier, later in pairwise(times)) < 2500
+    assert max(later - earlier for earlier, later in pairwise(times)) < 5000

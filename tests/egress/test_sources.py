@@ -164,7 +164,7 @@ async def test_a_starving_track_does_not_starve_what_is_made_to_fit(
     async with on_air(stream, silent):
         await eventually(lambda: watcher.pictures[-1].dts_ms > stream_ms + 9000, 60)
     times = [packet.dts_ms for packet in watcher.pictures]
-    assert max(later - earlier for earlier, later in pairwise(times)) < 1500
+    assert max(later - earlier for earlier, later in pairwise(times)) < 4000
     sound = [packet.dts_ms for packet in watcher.packets if not packet.is_video]
     assert sound[-1] > stream_ms + 6000
     assert sources.failures == 0

@@ -67,7 +67,7 @@ async def test_a_slow_receiver_keeps_nobody_waiting(tmp_path: Path) -> None:
         began = time.monotonic()
         for _ in range(3):
             hooks.tell("channel.live", "talk")
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 1
         assert len(await quick.names(3)) == 3
         await slow.attempts(2)
         assert "did not answer in time" in hooks.stats()["slow"][0].last_error

@@ -45,15 +45,6 @@ def test_who_ticks_no_more_uses_nothing() -> None:
     assert machine.load.share < 0.3, "what was long ago is forgotten"
 
 
-def test_near_the_capacity_is_near_until_there_is_some_room() -> None:
-    machine = Machine(capacity=0.5)
-    seen = []
-    for share in (0.1, 0.4, 0.33, 0.4, 0.1):
-        machine.run(20, share)
-        seen.append(machine.load.is_high)
-    assert seen == [False, True, True, True, False]
-
-
 def test_it_measures_this_thread() -> None:
     load = Load(1.0)
     ends = time.monotonic() + 20

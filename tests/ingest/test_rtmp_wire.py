@@ -151,7 +151,7 @@ async def test_bursts_are_read_at_ticks_and_only_silence_goes_back_to_the_poller
             for _ in range(10):
                 await asyncio.sleep(0.018)
                 reading.append(transport.is_reading())
-        assert reading.count(True) <= 6, "a burst may come late on a busy machine"
+        assert reading.count(True) < len(reading) / 2, "a burst may come late on a busy machine"
         async with asyncio.timeout(10):
             while not transport.is_reading():  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.01)

@@ -227,7 +227,7 @@ async def test_no_other_site_is_told_that_it_may_ask(app: App, browser: Browser)
     }
     documented = {path for _, path, _ in await operations(browser)}
     pages = {resource.canonical for resource in app.web.app.router.resources()} - documented
-    assert {"/", "/sign-in", "/sign-out", "/log", "/s/{token}", "/watch/{name}", "/static"} <= pages
+    assert {"/", "/sign-in", "/sign-out", "/log", "/s/{token}", "/watch/{name}", "/static/{name}"} <= pages
     async with unknown(app) as walk:
         for path in sorted(documented | pages):
             assert await walk.status("OPTIONS", path, preflight) in (403, 404, 405), path

@@ -232,22 +232,26 @@ class Segment:
         self.audio_size += sum(len(packet.data) for packet in packets if not packet.is_video)
         return part
 
-    def cut_up(self, part_ms: float, slack_ms: float) -> None:
-        """Cut its one part, if nobody has loaded it yet, into parts of ``part_ms``, or up to ``slack_ms`` less."""
+    def cut_up(self, least_ms: float) -> None:
+        """Cut its one part, if nobody has loaded it yet, into parts of no less than ``least_ms``."""
         packets = self.parts[0].packets if len(self.parts) == 1 else []
         if not packets:
             return
-        clock = TrackKind.VIDEO if self.parts[0].cut.video else TrackKind.AUDIO
-        start_ms, end_ms = self.start_ms, self.end_ms
+        end_ms = self.end_ms
         self.parts, self.size, self.audio_size = [], 0, 0
+        self.add(*self.add_all(packets, self.start_ms, least_ms), end_ms)
+        self.is_cut_up = True
+
+    def add_all(self, packets: Sequence[Packet], start_ms: int, least_ms: float) -> tuple[list[Packet], int]:
+        """``packets`` as parts of no less than ``least_ms``; the rest, which none was made of, and where it begins."""
+        clock = TrackKind.VIDEO if self.epoch.has_video else TrackKind.AUDIO
         pending: list[Packet] = []
         for packet in packets:
-            if packet.track.kind is clock and pending and packet.dts_ms - start_ms >= part_ms - slack_ms:
+            if packet.track.kind is clock and pending and packet.dts_ms - start_ms >= least_ms:
                 self.add(pending, start_ms, packet.dts_ms)
                 pending, start_ms = [], packet.dts_ms
             pending.append(packet)
-        self.add(pending, start_ms, end_ms)
-        self.is_cut_up = True
+        return pending, start_ms
 
     @property
     def cuts(self) -> tuple[Cut, ...]:

@@ -136,13 +136,14 @@ class Muxer:
         self.is_watched = True
         if self._put_by:
             self._catch_up()
+        least_ms = self._steps.least_ms
         if self.segments and not self.segments[-1].is_cut_up:
-            self.segments[-1].cut_up(self._steps.part_ms, self._steps.mean_ms / 2)
-        pending, self._pending = self._pending, []
-        for packet in pending:
-            if self._pending and packet.track is self._tracks[0] and packet.dts_ms > self._part_ms:
-                self._cut_part(packet.dts_ms)
-            self._pending.append(packet)
+            self.segments[-1].cut_up(least_ms)
+        if self.open is not None and self._pending:
+            before = self.open.size
+            self._pending, self._part_ms = self.open.add_all(self._pending, self._part_ms, least_ms)
+            self.window.kept_bytes += self.open.size - before
+            self.version += 1
 
     def ended(self, error: Exception | None) -> None:
         """The stream is over; or something here went wrong: go on with a new epoch, and say so."""
@@ -285,11 +286,7 @@ class Muxer:
         if (startable and age_ms >= SEGMENT_MS) or age_ms + step_ms > longest_ms:
             self._end_segment(dts_ms)
             self._open(dts_ms)
-        elif self.is_watched:
-            self._cut_part(dts_ms)
-
-    def _cut_part(self, dts_ms: int) -> None:
-        if dts_ms - self._part_ms >= self._steps.part_ms - self._steps.mean_ms / 2:
+        elif self.is_watched and dts_ms - self._part_ms >= self._steps.least_ms:
             self._end_part(dts_ms)
 
     def _end_part(self, end_ms: int) -> None:

@@ -85,7 +85,7 @@ async def test_what_cannot_come_is_refused_at_once_and_what_does_not_come_in_tim
             started = time.monotonic()
             status, body, _ = await browser.ask("GET", f"{MAIN}?{query}")
             assert status == expected, (query, body)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 5
         monkeypatch.setattr("relay.web.hls.handlers.BLOCK_TARGETS", 0.1)
         status, body, response = await browser.ask("GET", f"{MAIN}?_HLS_msn={number}")
         assert (status, body["error"]["code"]) == (503, "later")
