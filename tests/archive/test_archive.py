@@ -20,6 +20,7 @@ from tests.support.probe import decode, probe
 from tests.support.process import Processes
 from tests.support.recording import Recording
 from tests.support.s3 import serve
+from tests.support.snapshot import snapshot
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -169,7 +170,7 @@ async def test_what_a_crash_leaves_is_taken_up(house: House, packets: list[Packe
     publish(house.hub, "talk", packets)
     await house.archive._committer.drain()
     crashed = tmp_path / "crashed"
-    shutil.copytree(house.settings.data_dir, crashed)
+    snapshot(house.settings.data_dir, crashed)
     torn = max((crashed / "spool").rglob("*.flv.part"))
     with torn.open("ab") as file:
         file.write(b"\x09\x00\x01\x00 half a tag")
@@ -185,7 +186,7 @@ async def test_a_spool_without_its_database_is_taken_up(house: House, packets: l
     publish(house.hub, "talk", packets)
     await house.archive._committer.drain()
     saved = tmp_path / "saved"
-    shutil.copytree(house.settings.data_dir / "spool", saved / "spool")
+    snapshot(house.settings.data_dir / "spool", saved / "spool")
     for path in saved.rglob("*.m4s"):
         # Packaged and stored before: only what is still a part can come back without store and database.
         path.unlink()

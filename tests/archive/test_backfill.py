@@ -1,7 +1,6 @@
 """Late segments: each in its place once, whatever was written meanwhile; then nothing tells that they were late."""
 
 import asyncio
-import shutil
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
@@ -30,6 +29,7 @@ from tests.archive.media import Connection, shifted
 from tests.archive.test_archive import same, until
 from tests.archive.test_export import Read, made
 from tests.archive.test_rebuild import Archive
+from tests.support.snapshot import snapshot
 
 
 class Piece(NamedTuple):
@@ -247,7 +247,7 @@ async def test_a_kill_between_disk_and_packaging_loses_nothing(
         assert await late(house, sent[2])
         await house.archive._committer.drain()
         crashed = tmp_path / "crashed"
-        shutil.copytree(house.settings.data_dir, crashed)
+        snapshot(house.settings.data_dir, crashed)
     dead.set()
     assert len(list((crashed / "spool").rglob("000002.flv"))) == 1
     other = await House(house.settings.model_copy(update={"data_dir": crashed})).start()
@@ -314,7 +314,7 @@ async def test_what_was_recorded_is_known_after_a_crash_and_forgotten_after_a_go
     everything = [Note(piece.name, len(piece.packets)) for piece in sent[:4]]
     assert await house.archive.notes("talk") == everything, "packaged, closed and open ones"
     crashed = tmp_path / "crashed"
-    shutil.copytree(house.settings.data_dir, crashed)
+    snapshot(house.settings.data_dir, crashed)
     other = await House(house.settings.model_copy(update={"data_dir": crashed})).start()
     assert await other.archive.notes("talk") == everything
     await settled(other, 4, 4)
