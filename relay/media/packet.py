@@ -1,6 +1,6 @@
 """Track and Packet: the one in-memory form of media, fixed at the door and never changed after."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -55,6 +55,10 @@ class Track:
     sample_rate: int = 0
     channels: int = 0
     codec_string: str = ""
+    is_video: bool = field(init=False, repr=False, compare=False)  # asked of every packet: known once
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_video", self.codec in _VIDEO)
 
     @property
     def kind(self) -> TrackKind:
@@ -78,4 +82,4 @@ class Packet(NamedTuple):
 
     @property
     def is_video(self) -> bool:
-        return self.track.codec in _VIDEO
+        return self.track.is_video

@@ -120,24 +120,35 @@ class Cut(NamedTuple):
 class Part:
     """Some hundred milliseconds of media: ``packets`` until they are made bytes, then those of the sound alone."""
 
-    __slots__ = ("_bytes", "_packets", "cut", "duration_ms", "is_independent", "number", "size", "start_ms")
+    __slots__ = (
+        "_bytes",
+        "_packets",
+        "audio_size",
+        "cut",
+        "duration_ms",
+        "is_independent",
+        "number",
+        "size",
+        "start_ms",
+    )
 
     def __init__(self, number: int, packets: list[Packet], start_ms: int, end_ms: int) -> None:
         self.number = number
         self.start_ms = start_ms
         self.duration_ms = end_ms - start_ms
-        size = video = 0
-        has_key = has_sound = False
-        for packet in packets:
-            size += len(packet.data)
-            if packet.is_video:
+        size = audio_size = video = 0
+        has_key = False
+        for track, _, _, is_keyframe, data in packets:
+            if track.is_video:
+                size += len(data)
                 video += 1
-                has_key = has_key or packet.is_keyframe
+                has_key = has_key or is_keyframe
             else:
-                has_sound = True
+                audio_size += len(data)
         self.cut = Cut(video, len(packets) - video, end_ms)
-        self.is_independent = has_key or (has_sound and not video)
-        self.size = size
+        self.is_independent = has_key or not video
+        self.size = size + audio_size
+        self.audio_size = audio_size
         self._packets = packets
         self._bytes: dict[Rendition, bytes] = {}
 
@@ -229,7 +240,7 @@ class Segment:
         self.parts.append(part)
         self.duration_ms = end_ms - self.start_ms
         self.size += part.size
-        self.audio_size += sum(len(packet.data) for packet in packets if not packet.is_video)
+        self.audio_size += part.audio_size
         return part
 
     def cut_up(self, least_ms: float) -> None:

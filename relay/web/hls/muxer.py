@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import structlog
 
@@ -13,7 +14,7 @@ from relay.hub import Batch, Stream
 from relay.hub.batch import Tracks
 from relay.media import Packet
 from relay.web.hls.cut import Epoch, Segment
-from relay.web.hls.step import Steps
+from relay.web.hls.step import STEPS, Steps
 from relay.web.hls.window import Window
 
 log = structlog.get_logger("relay.web.hls")
@@ -115,16 +116,13 @@ class Muxer:
 
     def _catch_up(self) -> None:
         """Look at the packets put by, as ``_add`` would have."""
-        video, clock_ms, last_ms = self._tracks[0], self._clock_ms, self._last_ms
-        for packet in self._pending[-self._put_by :]:
-            track, dts_ms, _, _, _ = packet
-            if track is video:
-                if 0 < dts_ms - clock_ms <= HOLE_MS:
-                    self._steps.note(dts_ms - clock_ms)
-                clock_ms = dts_ms
-            if dts_ms > last_ms:
-                last_ms = dts_ms
-        self._clock_ms, self._clock_is_video, self._last_ms = clock_ms, True, last_ms
+        video = self._tracks[0]
+        times = [packet[1] for packet in self._pending[-self._put_by :] if packet[0] is video]
+        # Of the steps only the last few count.
+        for before_ms, dts_ms in pairwise([self._clock_ms, *times][-STEPS - 1 :]):
+            if 0 < dts_ms - before_ms <= HOLE_MS:
+                self._steps.note(dts_ms - before_ms)
+        self._clock_ms, self._clock_is_video = times[-1], True
         self._alone = self._put_by = 0
         self._starved = False
 
