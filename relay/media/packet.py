@@ -1,6 +1,6 @@
 """Track and Packet: the one in-memory form of media, fixed at the door and never changed after."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -15,6 +15,9 @@ class TrackKind(StrEnum):
 class Codec(StrEnum):
     """Every codec the relay carries. None is ever decoded on the live path."""
 
+    kind: TrackKind
+    is_video: bool  # asked of every packet
+
     H264 = "h264"
     HEVC = "hevc"
     AV1 = "av1"
@@ -27,12 +30,10 @@ class Codec(StrEnum):
     EAC3 = "eac3"
     FLAC = "flac"
 
-    @property
-    def kind(self) -> TrackKind:
-        return TrackKind.VIDEO if self in _VIDEO else TrackKind.AUDIO
 
-
-_VIDEO = frozenset({Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9, Codec.VP8})
+for _codec in Codec:
+    _codec.is_video = _codec in (Codec.H264, Codec.HEVC, Codec.AV1, Codec.VP9, Codec.VP8)
+    _codec.kind = TrackKind.VIDEO if _codec.is_video else TrackKind.AUDIO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +56,6 @@ class Track:
     sample_rate: int = 0
     channels: int = 0
     codec_string: str = ""
-    is_video: bool = field(init=False, repr=False, compare=False)  # asked of every packet: known once
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_video", self.codec in _VIDEO)
 
     @property
     def kind(self) -> TrackKind:
@@ -82,4 +79,4 @@ class Packet(NamedTuple):
 
     @property
     def is_video(self) -> bool:
-        return self.track.is_video
+        return self.track.codec.is_video

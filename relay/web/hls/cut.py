@@ -139,7 +139,7 @@ class Part:
         size = audio_size = video = 0
         has_key = False
         for track, _, _, is_keyframe, data in packets:
-            if track.is_video:
+            if track.codec.is_video:
                 size += len(data)
                 video += 1
                 has_key = has_key or is_keyframe
