@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import uvloop
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.audit import AuditLog
 from relay.budget import ConnectionBudget
 from relay.certificates import Watch

@@ -17,7 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from relay import __version__
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.archive.stats import Durations
 from relay.egress.base import DestinationState
 from relay.egress.manager import EgressManager

@@ -19,6 +19,7 @@ from relay.archive.eviction import Eviction
 from relay.archive.leftovers import Leftovers
 from relay.archive.library import Library, Place
 from relay.archive.lines import Lines
+from relay.archive.painter import Painter
 from relay.archive.papers import Papers
 from relay.archive.recorder import NO_LIMIT, Recorder
 from relay.archive.recording import GAP_OVER_MS, Recording
@@ -63,7 +64,8 @@ class Archive:
         self._papers = papers = Papers(
             self._store, uploader, self._store_threads, self.signer, archive.manifest_every_s
         )
-        self._lines = lines = Lines(recordings, uploader, papers, stats, threads, archive.thumbnail_every_s)
+        painter = Painter(archive.thumbnail_every_s)
+        self._lines = lines = Lines(recordings, uploader, papers, stats, threads, painter)
         lines.completed = self._completed
         self._backfill = Backfill(lines)
         self._eviction = Eviction(self._spool, self._store, recordings, lines, papers, stats, self._store_threads)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from relay.archive import holes, upkeep
+from relay.archive.painter import Painter
 from relay.archive.papers import Papers
 from relay.archive.parts import RETRY_S
 from relay.archive.recording import Packaged, PackagedFile, Recording, package
@@ -49,14 +50,14 @@ class Lines:
         papers: Papers,
         stats: ArchiveStats,
         threads: ThreadPoolExecutor,
-        thumbnail_every_s: float,
+        painter: Painter,
     ) -> None:
         self._catalog = catalog
         self._uploader = uploader
         self._papers = papers
         self._stats = stats
         self._threads = threads
-        self._thumbnail_every_s = thumbnail_every_s
+        self._painter = painter
         self._packager = ThreadPoolExecutor(1, thread_name_prefix="packager")
         self._lines: dict[str, _Line] = {}
         self.completed: Callable[[Recording], None] = lambda _: None
@@ -97,6 +98,7 @@ class Lines:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(self._packager.shutdown, wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._painter.close)
 
     async def _work(self, recording: Recording, items: "asyncio.Queue[Item]") -> None:
         try:
@@ -158,12 +160,12 @@ class Lines:
 
     async def _package(self, recording: Recording, part: ClosedPart) -> Packaged | None:
         """None where the part had to be set aside. Raises OSError."""
-        every_s = self._thumbnail_every_s if part.closed_at else 0.0  # pictures are not worth a second crash
+        painter = self._painter if part.closed_at else None  # a backlog is worked off faster without pictures
         tries = 0
         while True:
             try:
                 return await asyncio.get_running_loop().run_in_executor(
-                    self._packager, package, recording, part, every_s
+                    self._packager, package, recording, part, painter
                 )
             except SpoolError as error:
                 tries += 1

@@ -12,6 +12,7 @@ import structlog
 
 from relay.archive.notes import dumped
 from relay.archive.packager import InitSegment, init_segment, media_segment, tracks_of
+from relay.archive.painter import Painter
 from relay.archive.playlist import GAP_DATA, GAP_NAME
 from relay.archive.recorder import Earlier
 from relay.archive.spool import ClosedPart, Part, read_part
@@ -200,10 +201,10 @@ def media_end_ms(segment: SegmentRow) -> int:
     return segment.start_ms + round(segment.duration_s * 1000)
 
 
-def package(recording: Recording, closed: ClosedPart, thumbnail_every_s: float = 0.0) -> Packaged:
+def package(recording: Recording, closed: ClosedPart, painter: Painter | None = None) -> Packaged:
     """Turn a closed (or left behind) part into a segment file beside it. Blocks; repeatable.
 
-    With a thumbnail of its first keyframe, where the one before is ``thumbnail_every_s`` ago (0: none).
+    With a thumbnail of its first keyframe by ``painter``, where it is time for one.
     Raises SpoolError when the part cannot be read, OSError when the disk fails.
     """
     part = read_part(closed.path, closed.before_seq)
@@ -227,8 +228,9 @@ def package(recording: Recording, closed: ClosedPart, thumbnail_every_s: float =
     gap = _gap(media_end_ms(earlier[-1]), part, start_ms - base_ms) if earlier else None
     picture = None
     last_ms, at_ms = recording.thumbnail_ms, max(0, start_ms - base_ms)
-    if thumbnail_every_s and (last_ms is None or at_ms - last_ms >= thumbnail_every_s * 1000):
-        picture = _thumbnail(recording, closed.path.parent, seq, first_video, at_ms)
+    every_s = 0.0 if painter is None else painter.every_s
+    if painter is not None and every_s and (last_ms is None or at_ms - last_ms >= every_s * 1000):
+        picture = _thumbnail(recording, painter, closed.path.parent, seq, first_video, at_ms)
     segment = SegmentRow(
         seq=seq,
         object_key=media.key,
@@ -256,15 +258,15 @@ def _gap_marker(recording: Recording, folder: Path) -> PackagedFile:
     return PackagedFile.at(path, f"{recording.prefix}/{GAP_NAME}")
 
 
-def _thumbnail(recording: Recording, folder: Path, seq: int, first: Packet | None, at_ms: int) -> PackagedFile | None:
+def _thumbnail(
+    recording: Recording, painter: Painter, folder: Path, seq: int, first: Packet | None, at_ms: int
+) -> PackagedFile | None:
     """A picture of keyframe ``first``; None where there is none, or none can be made. Raises OSError."""
-    from relay.archive.thumbnails import jpeg  # with a codec library, once there is a stream
-
     if first is None or not first.is_keyframe:
         return None
     recording.thumbnail_ms = at_ms  # also where it fails: the next try is as far away as the next picture
     try:
-        data = jpeg(first)
+        data = painter.jpeg(first)
     except MediaError as error:
         log.warning("no thumbnail", recording=recording.id, segment=seq, reason=str(error))
         return None

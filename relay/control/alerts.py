@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.database import GapRow
 from relay.egress.base import DestinationState, DestinationStatus
 from relay.hooks.hooks import Hooks

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import structlog
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.archive.retention import Policy
 from relay.config import Settings
 from relay.control import models

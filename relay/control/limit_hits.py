@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.egress.manager import EgressManager
 from relay.ingest.admission import UNKNOWN, Admission
 from relay.ingest.pulls import Pulls

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.control import models
 from relay.database import RecordingsRepo
 from relay.egress.platforms import PLATFORMS

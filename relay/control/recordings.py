@@ -2,7 +2,7 @@
 
 import re
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.archive.ranges import iso
 from relay.archive.recording import THUMBNAIL
 from relay.control import models

@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.control import Control, models
 from relay.control.history import History
 from relay.control.users import Role

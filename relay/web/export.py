@@ -6,7 +6,7 @@ import contextlib
 import structlog
 from aiohttp import web
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.archive.export import prepare
 from relay.control.users import Role
 from relay.errors import RelayError

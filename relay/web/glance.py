@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.control import models
 from relay.control.clear import HINT
 from relay.control.history import Sample

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.archive.ranges import iso
 from relay.control import Control, models
 from relay.control.users import Role

@@ -11,7 +11,7 @@ from typing import cast
 import structlog
 from aiohttp import web
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.audit import AuditLog
 from relay.budget import ConnectionBudget
 from relay.certificates import Certificate

@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.archive.threads import LooseThreads
 from relay.archive.verify import Verdict
 from relay.control.users import Role

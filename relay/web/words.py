@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.control import models
 from relay.egress.platforms import PLATFORMS, Platform
 from relay.web.pages import span

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.config import ArchiveSettings, Settings
 from relay.database import Database, RecordingRow
 from relay.hub import Hub

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from relay.archive import Archive, upkeep
+from relay.archive import upkeep
+from relay.archive.archive import Archive
 from relay.archive.upkeep import LeftPart
 from relay.database import Database, RecordingRow
 from relay.hub import Hub

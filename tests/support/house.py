@@ -36,7 +36,7 @@ HOMES = {
     "alembic": ("database/",),
     "av": (
         "archive/packager.py",
-        "archive/thumbnails.py",
+        "archive/thumbnail",
         "cli/recordings.py",
         "egress/slate.py",
         "egress/hls",

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 
-from relay.archive import Archive
+from relay.archive.archive import Archive
 from relay.config import Settings
 from relay.hub import Hub, Stream
 from relay.web.hls.muxer import Muxer
