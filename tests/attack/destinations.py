@@ -106,7 +106,6 @@ class Uploads(Destinations):
 
 class Sources(Door):
     name = "RTMP sources"
-    cycles = 200
     kinds = KINDS
 
     async def open(self, url: str) -> str:
@@ -134,7 +133,6 @@ class Playlists(Sources):
 
 class Webhooks(Door):
     name = "webhooks"
-    cycles = 200
     kinds = HTTP
 
     def __init__(self, relay: Relay) -> None:
