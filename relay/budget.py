@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from relay.config import LimitSettings
 from relay.errors import LimitError
-from relay.throttle import Recent, origin
+from relay.throttle import Purse, Recent, origin
 
 # This long nobody is put out to make room: who has said nothing whole yet, and who has. Encoders greet at once.
 SILENT_S, GREETED_S = 0.3, 2.0
@@ -76,6 +76,7 @@ class ConnectionBudget:
         "_came",
         "_count",
         "_counted_at",
+        "_handshakes",
         "_known",
         "_limits",
         "_others",
@@ -91,6 +92,7 @@ class ConnectionBudget:
         self._strangers: dict[Place, None] = {}  # the oldest first
         self._known = Recent[str](KNOWN_MOST)
         self._came: OrderedDict[str, tuple[float, float]] = OrderedDict()  # how often each may still, and as of when
+        self._handshakes: dict[str, Purse] = {}  # by door
         self.descriptors = descriptors
         self._count = count
         self._counted_at = -COUNT_EVERY_S
@@ -137,6 +139,18 @@ class ConnectionBudget:
         if not place.known:
             self._strangers[place] = None
         return place
+
+    def handshake(self, place: Place, door: str, now: float) -> None:
+        """TLS begins: a stranger's costs the processor more than all it may do until it has shown a key.
+
+        Raises LimitError, and the place is left, where strangers have had as many at ``door`` as there may be.
+        """
+        per_s = self._limits.tls_handshakes_per_s
+        purse = self._handshakes.setdefault(door, Purse(max(1.0, per_s), per_s, now))
+        if not (place.known or purse.spend(now)):
+            self.hits["tls_handshakes"] += 1
+            place.leave()
+            raise LimitError("tls_handshakes", "too many TLS handshakes with strangers")
 
     def _is_short(self, now: float, kept: float) -> bool:
         """Whether no more than the share ``kept`` of the descriptors are left."""

@@ -150,6 +150,7 @@ class LimitSettings(Section):
     connections_unauthenticated: int = Field(200, ge=1)
     connections_per_address: int = Field(50, ge=1)
     connects_per_s: float = Field(1.0, gt=0)  # from one address that has shown no key, once it came as often as that
+    tls_handshakes_per_s: float = Field(100.0, gt=0)  # with strangers, at each door: one takes about a millisecond
     shared_addresses: bool = False  # phones behind one carrier's address: CARRIER times as many connections from each
     connection_share: float = Field(0.1, gt=0, le=1)  # of a core, that one connection may take in the long run
     auth_failures_per_minute: int = Field(10, ge=1)

@@ -112,8 +112,11 @@ class Listener:
 
     def _take(self, made: socket.socket, address: str) -> bool:
         """Whether another must close before the next is taken: until then it still has its descriptor."""
+        now = self._loop.time()
         try:
-            place = self._budget.enter(address, self._loop.time(), counted=self._counted)
+            place = self._budget.enter(address, now, counted=self._counted)
+            if self._tls is not None:
+                self._budget.handshake(place, self._what, now)
         except LimitError as error:
             made.close()
             log.warning("connection refused", door=self._what, address=address, limit=error.limit, reason=str(error))

@@ -1,4 +1,4 @@
-"""Throttle: how often an address failed of late. Bounded, however many addresses try."""
+"""Throttle: how often an address failed of late, and how often anything may be had. Bounded, whoever tries."""
 
 import ipaddress
 import time
@@ -23,6 +23,26 @@ def origin(address: str) -> str:
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
     return str(ipaddress.IPv6Address(int(found) >> 64 << 64)) + "/64"
+
+
+class Purse:
+    """What may be had ``most`` times at once, and ``per_s`` times a second in the long run. ``now`` in seconds."""
+
+    __slots__ = ("_at", "_left", "_most", "_per_s")
+
+    def __init__(self, most: float, per_s: float, now: float) -> None:
+        self._most = self._left = float(most)
+        self._per_s = per_s
+        self._at = now
+
+    def spend(self, now: float) -> bool:
+        """Once more; False where there is nothing left."""
+        self._left = min(self._most, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Recent(Generic[Key]):

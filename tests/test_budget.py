@@ -127,6 +127,29 @@ def test_a_stranger_connects_only_so_often_and_who_is_known_as_often_as_it_likes
     assert taken(made(connections_per_address=1), "192.0.2.1", 0.0, 40) == FEWEST_CONNECTS
 
 
+def test_strangers_have_so_many_tls_handshakes_a_second_at_each_door_and_who_is_known_any_number() -> None:
+    budget = made(tls_handshakes_per_s=3, connections_unauthenticated=2, connects_per_s=1000)
+    known(budget, "198.51.100.7")
+
+    def done(door: str, now: float, address: str = "192.0.2.1") -> int:
+        count = 0
+        for _ in range(10):
+            with contextlib.suppress(LimitError):
+                place = budget.enter(address, now)
+                budget.handshake(place, door, now)
+                place.leave()
+                count += 1
+        return count
+
+    assert done("RTMP", 0.0) == 3
+    assert done("HLS uploads", 0.0) == 3, "each door has its own"
+    assert done("RTMP", 0.0, "198.51.100.7") == 10
+    assert done("RTMP", 0.5) == 1
+    assert done("RTMP", 60.0) == 3
+    assert budget.hits == {"tls_handshakes": 7 + 7 + 9 + 7}
+    assert budget.total == 0, "who is refused has left its place"
+
+
 def test_phones_behind_one_carriers_address_have_ten_times_as_much() -> None:
     budget = made(connections_per_address=3, connects_per_s=1, shared_addresses=True)
     places = [budget.enter("192.0.2.1", 0.0) for _ in range(30)]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -104,6 +105,31 @@ async def test_one_too_many_is_closed_at_once_and_told_in_one_line(door: Door) -
     assert door.budget.hits == {"connections": 1}
 
 
+async def test_strangers_that_want_tls_handshakes_all_day_are_refused_before_they_have_one(tmp_path: Path) -> None:
+    door = Door(tls_handshakes_per_s=2)
+    await door.open(tls=tmp_path)
+    client = make_certificates(tmp_path / "other").client_context()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+
+    async def shakes() -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.listener.port, ssl=client)
+        except (ConnectionError, ssl.SSLError):
+            return False
+        assert await reader.read(5) == b"hello"
+        writer.close()
+        return True
+
+    with structlog.testing.capture_logs() as told:
+        assert [await shakes() for _ in range(4)] == [True, True, False, False]
+        door.budget.enter("127.0.0.1", asyncio.get_running_loop().time()).authenticate()
+        assert await shakes(), "a key was shown from there"
+    refused = [item["limit"] for item in told if item["event"] == "connection refused"]
+    assert refused == ["tls_handshakes", "tls_handshakes"]
+    assert door.budget.hits["tls_handshakes"] == 2
+    door.listener.close()
+
+
 async def test_a_tls_handshake_has_an_absolute_deadline_and_its_place_from_the_start(
     door: Door, tmp_path: Path
 ) -> None:
@@ -149,7 +175,9 @@ async def test_without_descriptors_a_listener_rests_and_then_goes_on(door: Door)
                     files.enter_context(open("/dev/null", "rb"))
             await loop.sock_connect(client, ("127.0.0.1", door.listener.port))
             await asyncio.sleep(1.0)
-            assert door.listener.is_resting
+            async with asyncio.timeout(10):
+                while not door.listener.is_resting:  # noqa: ASYNC110 - for a moment it looks again
+                    await asyncio.sleep(0.01)
             assert 1 <= door.budget.hits["descriptors"] <= 10, "it looks again a few times a second"
         async with asyncio.timeout(10):
             assert await loop.sock_recv(client, 5) == b"hello"

@@ -3,7 +3,7 @@
 import pytest
 
 from relay import throttle
-from relay.throttle import WINDOW_S, Recent, Throttle, origin
+from relay.throttle import WINDOW_S, Purse, Recent, Throttle, origin
 
 
 class Clock:
@@ -77,3 +77,10 @@ def test_the_most_recent_are_remembered_and_no_more_than_there_may_be() -> None:
     for key in ("a", "b", "a", "c"):
         recent.add(key)
     assert [key in recent for key in "abc"] == [True, False, True]
+
+
+def test_a_purse_has_so_many_at_once_and_so_many_a_second() -> None:
+    purse = Purse(3, 2.0, 100.0)
+    assert [purse.spend(100.0) for _ in range(4)] == [True, True, True, False]
+    assert [purse.spend(100.6) for _ in range(2)] == [True, False]
+    assert [purse.spend(200.0) for _ in range(4)] == [True, True, True, False]

@@ -1,18 +1,21 @@
 """Connections for their own sake: slow handshakes and a churn of connects, while honest publishers come and go."""
 
+import asyncio
 import json
 import re
 
-from tests.attack.honest import Honest, result
+from tests.attack.honest import Honest, Watch, result
 from tests.bench.figures import percentile
 from tests.chaos.bench import Bench
+from tests.support.tls import make_certificates
 
 MOST_MS = 500.0
 LINES_A_SECOND = 50
 
 
 async def run(bench: Bench) -> None:
-    async with Honest(bench) as honest:
+    tls = await asyncio.to_thread(make_certificates, bench.folder / "tls")
+    async with Honest(bench, RTMP__TLS_CERTIFICATE=tls.certificate, RTMP__TLS_KEY=tls.key) as honest:
         seconds = bench.times(40, 3)
         await _attacked(
             bench, honest, "1,000 slow handshakes from 40 addresses",
@@ -30,6 +33,13 @@ async def run(bench: Bench) -> None:
             bench, honest, "silent connections, as many as it takes, from 200 addresses",
             "hold", connections=2000, addresses=200, seconds=seconds,
         )  # fmt: skip
+        async with Watch(honest.relay) as watch:
+            await _attacked(
+                bench, honest, "TLS handshakes from 5,000 addresses",
+                "tls_churn", port=honest.relay.rtmps_port, addresses=5000, first=10_000, seconds=seconds,
+            )  # fmt: skip
+        share = watch.share
+        bench.timed("processor meanwhile, honest ones included", f"{share:.0f} % of a core", "≤ 40 %", share <= 40)
         log = honest.relay.log
     most = _most_lines_a_second(log)
     bench.figure(

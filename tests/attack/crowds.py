@@ -4,6 +4,7 @@ import contextlib
 import random
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -62,6 +63,24 @@ def churn(port: int, a_second: int, addresses: int, seconds: float, greeting: bo
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     took_s = time.monotonic() - began
     return {**seen, "a second": round(sum(seen.values()) / took_s)}
+
+
+def tls_churn(port: int, addresses: int, first: int, seconds: float) -> dict[str, Any]:
+    """One TLS handshake after the other, as many as one process can, each from another address."""
+    seen: Counter[str] = Counter()
+    client = ssl.create_default_context()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    until = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < until:
+        number += 1
+        try:
+            with dial(port, first + number % addresses, 5.0) as made, client.wrap_socket(made) as wrapped:
+                wrapped.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                seen["handshakes"] += 1
+        except OSError:
+            seen["refused"] += 1
+    return {**seen, "a second": round(sum(seen.values()) / seconds)}
 
 
 def hold(port: int, connections: int, addresses: int, seconds: float) -> dict[str, Any]:

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tests.attack.crowds import bombs, churn, connects, guess, hold, slow_handshakes
+from tests.attack.crowds import bombs, churn, connects, guess, hold, slow_handshakes, tls_churn
 from tests.attack.floods import chunk_sizes, flood, half_sent
 
 WHAT: dict[str, Callable[..., dict[str, Any]]] = {
     made.__name__: made  # type: ignore[attr-defined]
-    for made in (chunk_sizes, half_sent, flood, slow_handshakes, churn, hold, guess, connects, bombs)
+    for made in (chunk_sizes, half_sent, flood, slow_handshakes, churn, tls_churn, hold, guess, connects, bombs)
 }
 
 if __name__ == "__main__":

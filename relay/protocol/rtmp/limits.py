@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from relay.config import LimitSettings
 from relay.errors import LimitError
+from relay.throttle import Purse
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,13 @@ def rtmp_limits(settings: LimitSettings) -> RtmpLimits:
 class Allowance:
     """How many messages that want an answer, or a look into them, a peer may still send."""
 
-    __slots__ = ("_at", "_limits", "_tokens")
+    __slots__ = ("_per_s", "_purse")
 
     def __init__(self, limits: RtmpLimits, now: float) -> None:
-        self._limits = limits
-        self._tokens = float(limits.commands_burst)
-        self._at = now
+        self._per_s = limits.commands_per_s
+        self._purse = Purse(limits.commands_burst, limits.commands_per_s, now)
 
     def spend(self, now: float) -> None:
         """One more of them. Raises LimitError."""
-        limits = self._limits
-        self._tokens = min(limits.commands_burst, self._tokens + (now - self._at) * limits.commands_per_s)
-        self._at = now
-        if self._tokens < 1:
-            raise LimitError("commands", f"more than {limits.commands_per_s:g} commands and control messages a second")
-        self._tokens -= 1
+        if not self._purse.spend(now):
+            raise LimitError("commands", f"more than {self._per_s:g} commands and control messages a second")
