@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from relay.errors import ProtocolError
 
 MAX_BYTES = 2048
+MAX_PARAMETERS = 64
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DEFAULT_PORTS = {"rtmp": 1935, "rtmps": 443}
 _INSTANCES = frozenset({"_definst_"})
@@ -81,14 +82,13 @@ def split_publish(app: str, name: str) -> PublishAddress:
 
     The key is ``?key=`` wherever it stands, else the stream name, else what follows the app's first part. Leading
     and trailing slashes, app instances and query strings do not matter. Raises ProtocolError on control
-    characters or over 2 KiB.
+    characters, over 2 KiB, or more than MAX_PARAMETERS parameters.
     """
     _check(app, "app")
     _check(name, "stream name")
     app_path, _, app_query = app.partition("?")
     path, _, query = name.partition("?")
-    parameters = dict(parse_qsl(app_query, keep_blank_values=True, max_num_fields=64, separator="&"))
-    parameters |= dict(parse_qsl(query, keep_blank_values=True, max_num_fields=64, separator="&"))
+    parameters = _parameters(app_query) | _parameters(query)
     app_parts = [unquote(part) for part in app_path.split("/") if part and part not in _INSTANCES]
     name_parts = [unquote(part) for part in path.split("/") if part and part not in _INSTANCES]
     if name_parts and app_parts and len(name_parts) > 1 and name_parts[0] == app_parts[0]:
@@ -98,6 +98,13 @@ def split_publish(app: str, name: str) -> PublishAddress:
     stream = name_parts[-1] if name_parts else ""
     key = parameters.pop("key", "") or stream
     return PublishAddress(app_parts[0] if app_parts else "", stream, key, parameters)
+
+
+def _parameters(query: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, separator="&"))
+    except ValueError as error:
+        raise ProtocolError(f"the URL has more than {MAX_PARAMETERS} parameters") from error
 
 
 def _check(text: str, what: str) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import ProtocolError
-from relay.protocol.rtmp.url import parse_rtmp_url, split_publish, split_stream
+from relay.protocol.rtmp.url import MAX_PARAMETERS, parse_rtmp_url, split_publish, split_stream
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,14 @@ def test_publish_addresses_as_encoders_send_them(app: str, name: str, stream: st
 
 def test_other_parameters_are_kept() -> None:
     assert split_publish("live?a=1", "KEY?b=2&key=K").query == {"a": "1", "b": "2"}
+
+
+def test_more_parameters_than_there_may_be_are_refused() -> None:
+    most = "&".join(f"p{number}=x" for number in range(MAX_PARAMETERS))
+    assert len(split_publish("live", f"key?{most}").query) == MAX_PARAMETERS
+    for app, name in ((f"live?{most}&one=more", "key"), ("live", f"key?{most}&one=more")):
+        with pytest.raises(ProtocolError, match="more than 64 parameters"):
+            split_publish(app, name)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
