@@ -3,5 +3,5 @@
 A measure has ``async def run(processes, folder, *, quick)``, which gives rows of (what, figure, aim).
 """
 
-MEASURES: tuple[str, ...] = ("relay", "floor", "archive", "connect", "hold", "size", "viewers")
+MEASURES: tuple[str, ...] = ("relay", "floor", "profile", "archive", "connect", "hold", "size", "viewers")
 """Names of the files here that are measures."""

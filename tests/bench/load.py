@@ -6,7 +6,7 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from tests.support import clips
 from tests.support.process import Process, Processes, free_port, wait_for_port
 
 SETTLE_S = 5.0
+Watch = Callable[[int, float], Awaitable[None]]
+"""Looks at the process of this id for so many seconds."""
 _GOP = ("-g", "60", "-keyint_min", "60", "-sc_threshold", "0", "-bf", "0")
 
 
@@ -68,8 +70,10 @@ class Figures:
         return self.cpu / self.channels
 
 
-async def measure(processes: Processes, folder: Path, server: Server, load: Load, seconds: float) -> Figures:
-    """Run ``load`` through ``server``, which is not started yet and is stopped afterwards."""
+async def measure(
+    processes: Processes, folder: Path, server: Server, load: Load, seconds: float, watch: Watch | None = None
+) -> Figures:
+    """Run ``load`` through ``server``, which is not started yet and is stopped afterwards; ``watch`` it meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     port, drained, sent = free_port(), folder / "drained.json", folder / "sent.json"
     drain = processes.start(sys.executable, "-m", "tests.bench.drain", str(port), str(drained), name="drain")
@@ -86,7 +90,7 @@ async def measure(processes: Processes, folder: Path, server: Server, load: Load
     before = await server.metrics()
     drain.popen.send_signal(signal.SIGUSR1)
     cpu, started = cpu_s(server.pid), time.monotonic()
-    await asyncio.sleep(seconds)
+    await (asyncio.sleep(seconds) if watch is None else watch(server.pid, seconds))
     cpu, elapsed = cpu_s(server.pid) - cpu, time.monotonic() - started
     drain.popen.send_signal(signal.SIGUSR2)
     mib = memory_mib(server.pid)

@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -37,9 +38,13 @@ def main(room: str, kind: str, names: Sequence[str], description: str) -> int:
             processes = Processes(Path(folder))
             bench = Bench(name, processes, Path(folder), quick=chosen.quick, package=f"tests.{room}")
             try:
-                figures += asyncio.run(bench.run())
+                asyncio.run(bench.run())
+            except AssertionError as error:  # what was found until then is worth seeing
+                traceback.print_exc()
+                bench.figure("went on to its end", str(error)[:300], "yes", False)
             finally:
                 processes.close()
+            figures += bench.figures
         console.print(f"{room}: {name} took {time.monotonic() - started:.0f} s", highlight=False)
     table = Table(kind, "what", "found", "must be", "", box=None)
     for item in figures:

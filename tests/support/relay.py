@@ -107,7 +107,8 @@ class Relay:
     def check_log(self) -> None:
         """No key a test has seen, and no traceback, in anything the process wrote."""
         text = self.log
-        assert "Traceback" not in text, f"{self.name} logged a traceback:\n{text[-6000:]}"
+        position = text.find("Traceback")
+        assert position < 0, f"{self.name} logged a traceback:\n{text[max(0, position - 500) : position + 6000]}"
         for key in self.keys:
             assert key not in text, f"{self.name} wrote a key: {_around(text, key)}"
         assert text.count(self.token) <= 1, f"{self.name} wrote the admin token more than once"
