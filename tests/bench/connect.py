@@ -16,7 +16,7 @@ PUBLISHERS, RAMP_S = 1000, 10.0
 
 async def run(processes: Processes, folder: Path, *, quick: bool = False) -> list[tuple[str, str, str]]:
     """Each sends its keyframes and stays; ``quick`` makes no difference, it takes 20 s."""
-    server = FieldRelay(processes, folder / "relay", ARCHIVE__STORE="off")
+    server = FieldRelay(processes, folder / "relay", ARCHIVE__STORE="off", LIMITS__METRIC_SERIES=100_000)
     await server.start(PUBLISHERS, free_port(), destinations=0)
     clip = await asyncio.to_thread(clips.make, USUAL)
     sent = folder / "sent.json"
