@@ -10,17 +10,8 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 def cpu_s(pid: int) -> float:
     """Processor seconds of a process so far (proc(5), fields 14 and 15 of its stat)."""
-    return sum(_times(pid)) / _TICKS_A_SECOND
-
-
-def kernel_s(pid: int) -> float:
-    """What of ``cpu_s`` was spent in the kernel, as far as it counts that apart."""
-    return _times(pid)[1] / _TICKS_A_SECOND
-
-
-def _times(pid: int) -> tuple[int, int]:
     fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return int(fields[11]), int(fields[12])
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
 def memory_mib(pid: int) -> float:
