@@ -18,7 +18,8 @@ from relay.errors import DestinationError, DestinationRejectedError, ProtocolErr
 from relay.ingest.source import SourceConfig
 from relay.outbound.dial import TlsContext
 from relay.outbound.http import explain, http_session, http_url
-from relay.protocol.m3u8 import ByteRange, resolve
+from relay.protocol.m3u8 import resolve
+from relay.protocol.m3u8_lines import ByteRange
 
 KEY_BYTES = 16
 SILENCE_S = 5.0

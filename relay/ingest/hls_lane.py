@@ -12,15 +12,18 @@ from relay.config import LimitSettings
 from relay.errors import AddressError, DestinationError, DestinationRejectedError, MediaError, ProtocolError
 from relay.ingest import segment as pieces
 from relay.ingest.hls_fetch import KEY_BYTES, Fetched, Fetcher, GoneError, decrypted
-from relay.ingest.hls_position import Position
+from relay.ingest.hls_position import PARTS_MOST, Position, Unit
 from relay.ingest.source import YIELDED
-from relay.protocol.m3u8 import Init, Key, MediaPlaylist, Segment, parse, resolve
+from relay.protocol.m3u8 import Init, Key, MediaPlaylist, parse, resolve
 from relay.supervise import Backoff
 
 log = structlog.get_logger("relay.ingest.pull")
 
+PARTS = "-parts"  # behind the name of a playlist that is taken in parts
+PLACES = PARTS_MOST + 1  # numbers of one segment then: the first is for all of it, the others for its parts
+PARTS_UNDER_WAY = 16  # handed on, and not durable yet
 AHEAD = 3  # segments that are being fetched, or wait for those before them
-LEAST_RELOAD_S = 0.5
+LEAST_RELOAD_S, LEAST_PART_RELOAD_S = 0.5, 0.1
 LEAST_TRY_S = 5.0
 RELOAD_FOR_S = 10.0
 GONE_TRIES = 3
@@ -51,12 +54,12 @@ class Taker(Protocol):
 
 
 class Job(NamedTuple):
-    """A segment to be fetched, by ``until`` (loop seconds). ``base``: its playlist's URL. ``waits``: it can.
+    """What is to be fetched, by ``until`` (loop seconds). ``base``: its playlist's URL. ``waits``: it can.
 
     ``restarts``: the source counts anew from here.
     """
 
-    segment: Segment
+    unit: Unit
     base: str
     until: float
     waits: bool
@@ -78,8 +81,8 @@ class Lane:
     ) -> None:
         self._log = log.bind(channel=channel, playlist=name)
         self._url = url
-        self._name = name
-        self._track, _ = pieces.split_name(f"{name}/0")
+        self._playlist_name = name
+        self._begin(in_parts=False)
         self._position = position
         self._fetcher = fetcher
         self._taker = taker
@@ -103,6 +106,17 @@ class Lane:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _begin(self, *, in_parts: bool) -> None:
+        """Segments are taken whole, or those that are coming in their parts; numbers mean something else then."""
+        self._in_parts = in_parts
+        self._name = self._playlist_name + PARTS * in_parts
+        self._track, _ = pieces.split_name(f"{self._name}/0")
+        self._last: int | None = None  # number that was handed on
+
+    def _number(self, unit: Unit) -> int:
+        number = unit.segment.sequence
+        return number * PLACES + (0 if unit.part is None else unit.part + 1) if self._in_parts else number
+
     # --- the playlist -----------------------------------------------------------------------------------------
 
     async def _reload(self) -> None:
@@ -123,7 +137,9 @@ class Lane:
             try:
                 fetched = await self._ask(playlist, target_s, {} if is_held else validators, is_held=is_held)
                 if fetched is not None:
-                    playlist = await self._read(fetched)
+                    before, playlist = playlist, await self._read(fetched)
+                    if before is None:
+                        self._begin(in_parts=_has_parts(playlist))
                     validators = dict(fetched.validators)
                     has_grown = self._look(playlist, fetched.url)
                 failing_since = None
@@ -143,10 +159,12 @@ class Lane:
                 raise DestinationError(f"the playlist has not grown for {now - grown_at:.0f} s", "silent")
             # RFC 8216 §6.3.4: a target duration after a change, half of one after none.
             wait_s = max(LEAST_RELOAD_S, target_s if has_grown else target_s / 2)
+            if self._in_parts and playlist is not None and failing_since is None:
+                wait_s = max(LEAST_PART_RELOAD_S, min(playlist.part_target_s, wait_s))
             # A server that holds its answer until there is something new can be asked for that at once.
             is_held = playlist is not None and playlist.can_block and has_grown
             if is_held:
-                wait_s = LEAST_RELOAD_S
+                wait_s = LEAST_PART_RELOAD_S if self._in_parts else LEAST_RELOAD_S
             if failing_since is not None:
                 wait_s *= random.uniform(0.5, 1.0)
             await asyncio.sleep(max(0.0, asked_at + wait_s - now))
@@ -156,8 +174,10 @@ class Lane:
     ) -> Fetched | None:
         limits, url, patience_s = self._limits, self._url, self._limits.http_deadline_s
         if is_held and playlist is not None:
-            # 8216bis §6.2.5.2: the server answers once the segment is there.
+            # 8216bis §6.2.5.2: the server answers once the segment, or its part, is there.
             url += f"{'&' if '?' in url else '?'}_HLS_msn={playlist.next_sequence}"
+            if self._in_parts:
+                url += f"&_HLS_part={0 if playlist.coming is None else len(playlist.coming.parts)}"
             patience_s += 3 * target_s
         return await self._fetcher.get(
             url, limits.hls_playlist_bytes, patience_s, validators=validators, silence_s=patience_s
@@ -181,26 +201,29 @@ class Lane:
     def _look(self, playlist: MediaPlaylist, base: str) -> bool:
         """Queue what is new; whether anything is."""
         now = self._clock()
-        look = self._position.look(playlist, now)
+        look = self._position.look(playlist, now, in_parts=self._in_parts)
         if look.missed:
-            first = look.segments[0].sequence if look.segments else playlist.next_sequence
+            first = look.units[0].segment.sequence if look.units else playlist.next_sequence
             self._log.warning("segments left the playlist before they were seen", count=look.missed)
-            self._taker.missing(range(first - min(look.missed, MISSED_MOST), first), self._track)
+            places = PLACES if self._in_parts else 1
+            missed = range((first - min(look.missed, MISSED_MOST)) * places, first * places)
+            self._taker.missing(missed, self._track)
         # A segment can be fetched for as long as it is listed, and a playlist's length after that (§6.2.2).
         window_s = max(sum(item.duration_s for item in playlist.segments), 3 * playlist.target_s)
         patience_s = max(LEAST_TRY_S, min(window_s, 5 * self._limits.hls_segment_s) - playlist.target_s)
         waits = bool(playlist.kind) or playlist.is_ended
         restarts = look.has_restarted
-        for item in look.segments:
-            self._jobs.put_nowait(Job(item, base, now + patience_s, waits, restarts))
+        for unit in look.units:
+            self._jobs.put_nowait(Job(unit, base, now + patience_s, waits, restarts))
             restarts = False
-        return bool(look.segments)
+        return bool(look.units)
 
     # --- segments ---------------------------------------------------------------------------------------------
 
     async def _deliver(self) -> None:
         """Hand on what is queued, in order, fetching a little ahead."""
         ahead: deque[tuple[Job, asyncio.Task[pieces.Segment]]] = deque()
+        handed: deque[tuple[Job, asyncio.Task[None]]] = deque()
         is_over = False
         try:
             while True:
@@ -211,41 +234,66 @@ class Lane:
                     else:
                         ahead.append((job, asyncio.create_task(self._load(job))))
                 if not ahead:
+                    await self._hear(handed, 0)
                     return
-                job, task = ahead[0]
-                await self._hand_on(job, task)
+                await self._hand_on(*ahead[0], handed)
                 ahead.popleft()
         finally:
-            for _, task in ahead:
+            tasks = [task for _, task in (*ahead, *handed)]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hand_on(self, job: Job, task: "asyncio.Task[pieces.Segment]") -> None:
+    async def _hand_on(
+        self, job: Job, loading: "asyncio.Task[pieces.Segment]", handed: "deque[tuple[Job, asyncio.Task[None]]]"
+    ) -> None:
+        """Hand on what ``loading`` brings, and add that to ``handed``; parts do not wait for the disk one by one."""
         while True:
             if not job.waits or self._taker.unshown_ms <= UNSHOWN_MS:
                 break
             await asyncio.sleep(LEAST_RELOAD_S / 2)
         if job.restarts:
+            await self._hear(handed, 0)
             self._log.info("the source counts its segments anew")
             self._taker.restart()
+            self._last = None
         try:
-            await self._taker.put(await task)
-        except (MediaError, ProtocolError) as error:
-            self._lost(job.segment, DestinationError(str(error), "media"))
-        except DestinationError as error:
-            if error.outcome == YIELDED:
-                raise
-            self._lost(job.segment, error)
-        else:
-            self._position.settled(job.segment.sequence)
-            self._lost_in_a_row = 0
+            segment = await loading
+        except (MediaError, ProtocolError, DestinationError) as error:
+            self._lost(job.unit, error)
+            return
+        if self._in_parts and self._last is not None and segment.number > self._last + 1:
+            # Segments have fewer parts than they have numbers: nobody shall wait for the others.
+            self._taker.missing(range(self._last + 1, segment.number), self._track)
+        self._last = segment.number
+        if job.unit.part is not None:
+            self._position.settled(job.unit)  # it goes its way, whatever becomes of us
+        handed.append((job, asyncio.create_task(self._taker.put(segment))))
+        await self._hear(handed, 0 if job.unit.part is None else PARTS_UNDER_WAY)
 
-    def _lost(self, segment: Segment, error: DestinationError) -> None:
+    async def _hear(self, handed: "deque[tuple[Job, asyncio.Task[None]]]", most: int) -> None:
+        """What became of those handed on, until at most so many are under way."""
+        while handed and (len(handed) > most or handed[0][1].done()):
+            job, putting = handed[0]
+            try:
+                await putting
+            except (MediaError, ProtocolError, DestinationError) as error:
+                self._lost(job.unit, error)
+            else:
+                if job.unit.part is None:
+                    self._position.settled(job.unit)
+                self._lost_in_a_row = 0
+            handed.popleft()
+
+    def _lost(self, unit: Unit, reason: Exception) -> None:
         """This one will not come. A row of them is a source that does not work."""
-        number = segment.sequence
-        self._position.settled(number)
-        if not segment.is_gap:
-            self._log.warning("segment lost", number=number, reason=str(error))
+        error = reason if isinstance(reason, DestinationError) else DestinationError(str(reason), "media")
+        if error.outcome == YIELDED:
+            raise error
+        number = self._number(unit)
+        self._position.settled(unit)
+        if not unit.segment.is_gap:
+            self._log.warning("segment lost", number=unit.segment.sequence, part=unit.part, reason=str(error))
             self._lost_in_a_row += 1
         self._taker.missing(range(number, number + 1), self._track)
         if self._lost_in_a_row >= LOST_IN_A_ROW:
@@ -254,12 +302,13 @@ class Lane:
 
     async def _load(self, job: Job) -> pieces.Segment:
         """The segment, tried for as long as it may be there. Raises DestinationError or ProtocolError."""
-        segment = job.segment
-        if segment.is_gap:
+        segment, part = job.unit.segment, job.unit.part
+        item = segment if part is None else segment.parts[part]
+        if segment.is_gap or item.is_gap:
             raise DestinationError("the playlist says it is missing (EXT-X-GAP)", "gap")
-        if segment.duration_s > self._limits.hls_segment_s + 0.5:
+        if item.duration_s > self._limits.hls_segment_s + 0.5:
             most_s = self._limits.hls_segment_s
-            raise DestinationError(f"a segment of {segment.duration_s:.1f} s; {most_s:g} s are allowed", "too_large")
+            raise DestinationError(f"a segment of {item.duration_s:.1f} s; {most_s:g} s are allowed", "too_large")
         tries = 0
         while True:
             tries += 1
@@ -272,18 +321,20 @@ class Lane:
             await asyncio.sleep(_AGAIN.wait_s(tries, rejected=False, uniform=random.uniform))
 
     async def _once(self, job: Job) -> pieces.Segment:
-        segment, limits = job.segment, self._limits
+        segment, part, limits = job.unit.segment, job.unit.part, self._limits
+        item = segment if part is None else segment.parts[part]
         within_s = max(LEAST_TRY_S, job.until - self._clock())
         found = await self._fetcher.get(
-            resolve(job.base, segment.uri), limits.hls_segment_bytes, within_s, byte_range=segment.byte_range
+            resolve(job.base, item.uri), limits.hls_segment_bytes, within_s, byte_range=item.byte_range
         )
         assert found is not None  # no validators were given
         data = await self._plain(found.data, segment.key, job.base)
         if data.startswith(b"#EXTM3U"):
             raise ProtocolError("the playlist names another playlist where a segment should be")
         init = b"" if segment.init is None else await self._init(segment.init, job.base)
-        name = f"{self._name}/{segment.sequence}"
-        return pieces.Segment(segment.sequence, name, data, init, segment.is_discontinuity, self._track)
+        number = self._number(job.unit)
+        is_discontinuity = segment.is_discontinuity and not part
+        return pieces.Segment(number, f"{self._name}/{number}", data, init, is_discontinuity, self._track)
 
     async def _plain(self, data: bytes, key: Key | None, base: str) -> bytes:
         if key is None:
@@ -311,6 +362,13 @@ class Lane:
         self._known[name] = content
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _has_parts(playlist: MediaPlaylist) -> bool:
+    """Whether it lists parts that can be read one by one: those of fragmented MP4, in the clear."""
+    newest = playlist.coming or (playlist.segments[-1] if playlist.segments else None)
+    is_live = not playlist.kind and not playlist.is_ended
+    return is_live and playlist.part_target_s > 0 and newest is not None and newest.init is not None and not newest.key
 
 
 _FINAL = frozenset({"too_large", "compressed", "redirect", "protocol", "config"})

@@ -9,7 +9,7 @@ from relay.errors import DestinationError, LimitError, ProtocolError, RefusedErr
 from relay.ingest import segment as pieces
 from relay.ingest.feed import SegmentFeed
 from relay.ingest.hls_fetch import Fetcher
-from relay.ingest.hls_lane import Lane
+from relay.ingest.hls_lane import PARTS, PLACES, Lane
 from relay.ingest.hls_position import Position
 from relay.ingest.source import Around, SourceConfig, Telling, taken
 from relay.protocol.m3u8 import Multivariant, parse, resolve
@@ -73,14 +73,16 @@ class HlsPull:
         """After a restart of the relay: go on behind what its archive has of this source."""
         if any(position.is_known for position in self._positions.values()):
             return
-        lasts: dict[str, int] = {}
+        lasts: dict[str, tuple[int, int | None]] = {}
         for note in await self._around.notes(self._channel):
             key = pieces.read_note(note.text)
             name, slash, number = ("", "", "") if key is None else key.name.partition("/")
-            if slash and name in (PICTURE, SOUND) and number.isascii() and number.isdigit():
-                lasts[name] = int(number)
-        for name, last in lasts.items():
-            self._position(name).resume(last)
+            whole = name.removesuffix(PARTS)
+            if slash and whole in (PICTURE, SOUND) and number.isascii() and number.isdigit():
+                sequence, place = (int(number), 0) if whole == name else divmod(int(number), PLACES)
+                lasts[whole] = sequence, place - 1 if place else None
+        for name, (sequence, part) in lasts.items():
+            self._position(name).resume(sequence, part)
 
     def _position(self, name: str) -> Position:
         return self._positions.setdefault(name, Position())

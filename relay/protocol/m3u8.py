@@ -2,41 +2,36 @@
 
 The m3u8 package reads every playlist, but takes NaN, negative and endless durations as they come, raises whatever its
 conversions raise, and needs a time that grows with the square of the number of keys: it is left to the tests, which
-compare. Deliberately without parts: segments are pulled whole, at the moment they are, by blocking reload.
+compare.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from relay.errors import LimitError, ProtocolError
+from relay.protocol.m3u8_lines import (
+    MOST_OFFSET,
+    ByteRange,
+    attributes,
+    integer,
+    key_of,
+    length_and_offset,
+    placed,
+    seconds,
+    uri_of,
+)
 
 MOST_BYTES = 256 * 1024
 LINE_CHARACTERS = 8192
-URI_CHARACTERS = 4096
 MOST_VARIANTS = 200
-LONGEST_S = 86_400.0
 SHORTEST_TARGET_S = 1.0
 MOST_SEQUENCE = 1 << 62
-MOST_OFFSET = 1 << 53
+HOLD_BACK_PARTS = 3  # 8216bis §4.4.3.8
 
-_ATTRIBUTE = re.compile(r'\s*([A-Z0-9-]{1,64})=("[^"]*"|[^",]*)\s*(?:,|$)')
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_UNFIT = re.compile(r"[\x00-\x20\x7f\\]|\{\$")  # no URI has these; {$…} are variables, which nobody defined
-_INTEGER = re.compile(r"[0-9]{1,19}")
-_DECIMAL = re.compile(r"[0-9]{1,10}(?:\.[0-9]{0,20})?")
-_RANGE = re.compile(r"([0-9]{1,16})(?:@([0-9]{1,16}))?")
 _RESOLUTION = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
-_IV = re.compile(r"0[xX]([0-9a-fA-F]{1,32})")
-
-
-class ByteRange(NamedTuple):
-    """Part of a resource, in bytes."""
-
-    offset: int
-    length: int
 
 
 class Key(NamedTuple):
@@ -54,9 +49,22 @@ class Init(NamedTuple):
     key: Key | None
 
 
+class Part(NamedTuple):
+    """Part of a segment, there before the whole is (8216bis §4.4.4.9)."""
+
+    uri: str
+    duration_s: float
+    byte_range: ByteRange | None = None
+    is_independent: bool = False
+    is_gap: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One media segment. ``sequence`` is its media sequence number; URIs are as written (``resolve``)."""
+    """One media segment. ``sequence`` is its media sequence number; URIs are as written (``resolve``).
+
+    ``parts``: those of it that are listed; a segment that is yet to be whole has no URI, and is as long as they are.
+    """
 
     sequence: int
     uri: str
@@ -67,11 +75,16 @@ class Segment:
     is_discontinuity: bool = False
     is_gap: bool = False
     date: str = ""  # EXT-X-PROGRAM-DATE-TIME as written
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class MediaPlaylist:
-    """``target_s`` and the segments there are now. ``kind``: EVENT, VOD or empty. ``can_block``: 8216bis §6.2.5.2."""
+    """``target_s`` and the segments there are now. ``kind``: EVENT, VOD or empty. ``can_block``: 8216bis §6.2.5.2.
+
+    ``part_target_s``: 0 where there are no parts; ``hold_back_s``: how far from the end to begin with them.
+    ``coming``: the segment that only parts are there of, if there are any.
+    """
 
     target_s: float
     sequence: int
@@ -79,6 +92,9 @@ class MediaPlaylist:
     kind: str = ""
     is_ended: bool = False
     can_block: bool = False
+    part_target_s: float = 0.0
+    hold_back_s: float = 0.0
+    coming: Segment | None = None
 
     @property
     def next_sequence(self) -> int:
@@ -141,7 +157,7 @@ def _has_video(codecs: str) -> bool:
 def resolve(base: str, uri: str) -> str:
     """``uri`` of a playlist at ``base`` as an absolute http or https URL. Raises ProtocolError where it is none."""
     try:
-        url = urljoin(base, _uri(uri))
+        url = urljoin(base, uri_of(uri))
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError as error:
@@ -183,11 +199,11 @@ def _multivariant(lines: list[str]) -> Multivariant:
     pending: Mapping[str, str] | None = None
     for line in lines:
         if line.startswith("#EXT-X-STREAM-INF:"):
-            pending = _attributes(line)
+            pending = attributes(line)
         elif line.startswith("#EXT-X-MEDIA:"):
-            found = _attributes(line)
+            found = attributes(line)
             if found.get("TYPE") == "AUDIO":
-                uri = _uri(found["URI"]) if "URI" in found else ""
+                uri = uri_of(found["URI"]) if "URI" in found else ""
                 is_default = found.get("DEFAULT") == "YES"
                 audio.append(Rendition(found.get("GROUP-ID", ""), found.get("NAME", ""), uri, is_default))
         elif line.startswith(("#EXTINF:", "#EXT-X-TARGETDURATION:")):
@@ -198,8 +214,8 @@ def _multivariant(lines: list[str]) -> Multivariant:
             size = _RESOLUTION.fullmatch(pending.get("RESOLUTION", ""))
             variants.append(
                 Variant(
-                    _uri(line),
-                    _integer(pending.get("BANDWIDTH", "0"), "BANDWIDTH", MOST_OFFSET),
+                    uri_of(line),
+                    integer(pending.get("BANDWIDTH", "0"), "BANDWIDTH", MOST_OFFSET),
                     pending.get("CODECS", ""),
                     int(size[1]) if size else 0,
                     int(size[2]) if size else 0,
@@ -223,9 +239,11 @@ class _Media:
         self._sequence = 0
         self._kind = ""
         self._is_ended = self._can_block = False
+        self._part_target_s = self._hold_back_s = 0.0
         self._key: tuple[str, bytes | None] | None = None  # URI, and IV where one is given
         self._init: Init | None = None
         self._before: tuple[str, int] = ("", 0)  # URI and end of the last byte range
+        self._before_part: tuple[str, int] = ("", 0)
         self._next()
 
     def _next(self) -> None:
@@ -234,6 +252,7 @@ class _Media:
         self._range: tuple[int, int | None] | None = None
         self._is_discontinuity = self._is_gap = False
         self._date = ""
+        self._parts: list[Part] = []
 
     def read(self, lines: list[str]) -> MediaPlaylist:
         for line in lines:
@@ -246,27 +265,36 @@ class _Media:
             raise ProtocolError("the playlist has no EXT-X-TARGETDURATION")
         if self._sequence + len(self._segments) > MOST_SEQUENCE:
             raise ProtocolError("EXT-X-MEDIA-SEQUENCE is out of range")
+        coming = self._made("", sum(part.duration_s for part in self._parts), None) if self._parts else None
         return MediaPlaylist(
-            self._target_s, self._sequence, tuple(self._segments), self._kind, self._is_ended, self._can_block
+            self._target_s,
+            self._sequence,
+            tuple(self._segments),
+            self._kind,
+            self._is_ended,
+            self._can_block,
+            self._part_target_s,
+            max(self._hold_back_s, HOLD_BACK_PARTS * self._part_target_s),
+            coming,
         )
 
     def _tag(self, tag: str, value: str, line: str) -> None:
         match tag:
             case "#EXTINF":
-                self._duration_s = _seconds(value.partition(",")[0].strip(), "EXTINF")
+                self._duration_s = seconds(value.partition(",")[0].strip(), "EXTINF")
             case "#EXT-X-TARGETDURATION":
                 # 0 is what segments of less than half a second round to (§4.3.3.1), and ffmpeg writes it.
-                self._target_s = _seconds(value.strip(), "EXT-X-TARGETDURATION") or SHORTEST_TARGET_S
+                self._target_s = seconds(value.strip(), "EXT-X-TARGETDURATION") or SHORTEST_TARGET_S
             case "#EXT-X-MEDIA-SEQUENCE":
                 if self._segments:
                     raise ProtocolError("EXT-X-MEDIA-SEQUENCE comes behind a segment")
-                self._sequence = _integer(value.strip(), "EXT-X-MEDIA-SEQUENCE", MOST_SEQUENCE)
+                self._sequence = integer(value.strip(), "EXT-X-MEDIA-SEQUENCE", MOST_SEQUENCE)
             case "#EXT-X-BYTERANGE":
-                self._range = _range(value.strip(), "EXT-X-BYTERANGE")
+                self._range = length_and_offset(value.strip(), "EXT-X-BYTERANGE")
             case "#EXT-X-KEY":
-                self._key = _key(_attributes(line))
+                self._key = key_of(attributes(line))
             case "#EXT-X-MAP":
-                self._map(_attributes(line))
+                self._map(attributes(line))
             case "#EXT-X-DISCONTINUITY":
                 self._is_discontinuity = True
             case "#EXT-X-GAP":
@@ -278,7 +306,13 @@ class _Media:
             case "#EXT-X-PLAYLIST-TYPE":
                 self._kind = value if value in ("EVENT", "VOD") else ""
             case "#EXT-X-SERVER-CONTROL":
-                self._can_block = _attributes(line).get("CAN-BLOCK-RELOAD") == "YES"
+                found = attributes(line)
+                self._can_block = found.get("CAN-BLOCK-RELOAD") == "YES"
+                self._hold_back_s = seconds(found.get("PART-HOLD-BACK", "0"), "PART-HOLD-BACK")
+            case "#EXT-X-PART-INF":
+                self._part_target_s = seconds(attributes(line).get("PART-TARGET", ""), "PART-TARGET")
+            case "#EXT-X-PART":
+                self._part(attributes(line))
             case "#EXT-X-I-FRAMES-ONLY":
                 raise ProtocolError("the playlist holds keyframes only")
             case "#EXT-X-SKIP":
@@ -291,7 +325,7 @@ class _Media:
             raise ProtocolError("EXT-X-MAP has no URI")
         byte_range = None
         if "BYTERANGE" in found:
-            length, offset = _range(found["BYTERANGE"], "EXT-X-MAP")
+            length, offset = length_and_offset(found["BYTERANGE"], "EXT-X-MAP")
             byte_range = ByteRange(offset or 0, length)
         key = None
         if self._key is not None:
@@ -299,101 +333,52 @@ class _Media:
             if iv is None:
                 raise ProtocolError("EXT-X-MAP is encrypted, and its key has no IV")
             key = Key(uri, iv)
-        self._init = Init(_uri(found["URI"]), byte_range, key)
+        self._init = Init(uri_of(found["URI"]), byte_range, key)
+
+    def _part(self, found: Mapping[str, str]) -> None:
+        if "URI" not in found:
+            raise ProtocolError("EXT-X-PART has no URI")
+        uri = uri_of(found["URI"])
+        byte_range = None
+        if "BYTERANGE" in found:
+            byte_range = placed(uri, length_and_offset(found["BYTERANGE"], "EXT-X-PART"), self._before_part)
+            self._before_part = (uri, byte_range.offset + byte_range.length)
+        self._parts.append(
+            Part(
+                uri,
+                seconds(found.get("DURATION", ""), "EXT-X-PART"),
+                byte_range,
+                found.get("INDEPENDENT") == "YES",
+                found.get("GAP") == "YES",
+            )
+        )
 
     def _segment(self, line: str) -> None:
-        uri = _uri(line)
+        uri = uri_of(line)
         if self._duration_s is None:
             raise ProtocolError("the playlist names a segment without EXTINF")
-        number = self._sequence + len(self._segments)
         byte_range = None
         if self._range is not None:
-            length, offset = self._range
-            if offset is None:
-                if self._before[0] != uri:
-                    raise ProtocolError("EXT-X-BYTERANGE has no offset, and no range of the same URI is before it")
-                offset = self._before[1]
-            byte_range = ByteRange(offset, length)
-            if offset + length > MOST_OFFSET:
-                raise ProtocolError("EXT-X-BYTERANGE is out of range")
-            self._before = (uri, offset + length)
+            byte_range = placed(uri, self._range, self._before)
+            self._before = (uri, byte_range.offset + byte_range.length)
+        self._segments.append(self._made(uri, self._duration_s, byte_range))
+        self._next()
+
+    def _made(self, uri: str, duration_s: float, byte_range: ByteRange | None) -> Segment:
+        """The next segment, with what was said of it."""
+        number = self._sequence + len(self._segments)
         key = None
         if self._key is not None:
             key = Key(self._key[0], number.to_bytes(16, "big") if self._key[1] is None else self._key[1])
-        self._segments.append(
-            Segment(
-                number,
-                uri,
-                self._duration_s,
-                byte_range,
-                key,
-                self._init,
-                self._is_discontinuity,
-                self._is_gap,
-                self._date,
-            )
+        return Segment(
+            number,
+            uri,
+            duration_s,
+            byte_range,
+            key,
+            self._init,
+            self._is_discontinuity,
+            self._is_gap,
+            self._date,
+            tuple(self._parts),
         )
-        self._next()
-
-
-def _key(found: Mapping[str, str]) -> tuple[str, bytes | None] | None:
-    method = found.get("METHOD", "")
-    if method == "NONE":
-        return None
-    if method != "AES-128" or found.get("KEYFORMAT", "identity") != "identity":
-        raise ProtocolError("the segments are encrypted in a way that cannot be pulled; only AES-128 can")
-    if "URI" not in found:
-        raise ProtocolError("EXT-X-KEY has no URI")
-    iv = None
-    if "IV" in found:
-        written = _IV.fullmatch(found["IV"])
-        if written is None:
-            raise ProtocolError("EXT-X-KEY has an IV that is no number of 128 bits")
-        iv = int(written[1], 16).to_bytes(16, "big")
-    return _uri(found["URI"]), iv
-
-
-def _attributes(line: str) -> Mapping[str, str]:
-    """The attribute list (§4.2) behind a tag's colon, quotes removed."""
-    return dict(_pairs(line, line.index(":") + 1 if ":" in line else len(line)))
-
-
-def _pairs(line: str, at: int) -> Iterator[tuple[str, str]]:
-    while at < len(line):
-        found = _ATTRIBUTE.match(line, at)
-        if found is None:
-            raise ProtocolError(f"{line[1:].partition(':')[0][:40]} has attributes that cannot be read")
-        yield found[1], found[2].strip('"').strip()
-        at = found.end()
-
-
-def _uri(text: str) -> str:
-    """``text`` if it can be fetched: relative, or http(s)."""
-    if not text or len(text) > URI_CHARACTERS:
-        raise ProtocolError("the playlist names an empty or endless URI")
-    if _UNFIT.search(text):
-        raise ProtocolError("the playlist names a URI with characters that no URI has")
-    scheme = _SCHEME.match(text)
-    if scheme is not None and scheme[1].lower() not in ("http", "https"):
-        raise ProtocolError(f"the playlist names a {scheme[1][:20].lower()} URI; only http and https are fetched")
-    return text
-
-
-def _integer(text: str, what: str, most: int) -> int:
-    if _INTEGER.fullmatch(text) is None or int(text) > most:
-        raise ProtocolError(f"{what} is no number in range")
-    return int(text)
-
-
-def _seconds(text: str, what: str) -> float:
-    if _DECIMAL.fullmatch(text) is None or float(text) > LONGEST_S:
-        raise ProtocolError(f"{what} is no duration in seconds")
-    return float(text)
-
-
-def _range(text: str, what: str) -> tuple[int, int | None]:
-    """(length, offset if given)."""
-    found = _RANGE.fullmatch(text)
-    if found is None or not int(found[1]):
-        raise ProtocolError(f"{what} has no byte range LENGTH@OFFSET")
-    return int(found[1]), None if found[2] is None else int(found[2])

@@ -89,6 +89,32 @@ async def test_a_relay_that_is_killed_goes_on_without_loss_or_doubles(start_rela
     assert got == hls.flv_units(clip)
 
 
+async def test_another_relay_is_pulled_part_by_part(start_relay: Start, processes: Processes) -> None:
+    """Low-latency HLS from one relay to another, which is killed meanwhile: all of it, once, and in parts."""
+    origin_relay, relay = await start_relay("other"), await start_relay(**QUICK)
+    channel = await origin_relay.add_channel("talk")
+    clip = await asyncio.to_thread(clips.make, BRIEF)
+    await relay.add_channel("copy")
+    playlist = f"http://127.0.0.1:{origin_relay.http_port}/live/talk/index.m3u8?key={channel['read_key']}"
+    await pull(relay, "copy", playlist)
+    await source_is(relay, "copy", "retrying")
+    ffmpeg = [clips.new_ffmpeg(), "-hide_banner", "-loglevel", "warning", "-nostdin", "-re", "-i", clip]
+    encoder = processes.start(*ffmpeg, "-c", "copy", "-f", "flv", origin_relay.publish_url(channel), name="ffmpeg")
+    await source_is(relay, "copy", "live")
+    await asyncio.sleep(2.3)
+    relay.kill()
+    await relay.start()
+    await source_is(relay, "copy", "live")
+    await encoder.done(BRIEF.seconds + 30)
+    await source_is(relay, "copy", "idle", "ended its stream")
+    asked = await origin_relay.metrics()
+    assert asked['relay_viewer_requests_total{channel="talk",kind="part"}'] > BRIEF.seconds
+    recording = await relay.recording("copy")
+    got = hls.recorded_units(read_folder(relay.data / "archive" / "copy" / recording["id"]))
+    assert got == hls.flv_units(clip)
+    assert recording["gap_s"] == 0
+
+
 async def listed(playlist: Path, into: dict[str, None]) -> None:
     """Note every segment name the playlist ever has, in order."""
     while True:

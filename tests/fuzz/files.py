@@ -7,7 +7,7 @@ from pathlib import Path
 from relay.archive.spool import PartInfo, commit_tag, commits, part_header, read_info, read_part, recover
 from relay.errors import ProtocolError, SpoolError
 from relay.ingest.hls_playlist import read_playlist
-from relay.protocol import flv, m3u8
+from relay.protocol import flv, m3u8, m3u8_lines
 
 INFO = PartInfo(
     recording="20260101-abcd", channel="demo", seq=1, base_ms=0, start_ms=0, recording_base_ms=0, first_seq=1,
@@ -24,10 +24,15 @@ def fuzz_m3u8(data: bytes) -> None:
         found = m3u8.parse(data)
         if isinstance(found, m3u8.MediaPlaylist):
             assert found.target_s > 0
-            assert all(0 <= segment.duration_s <= m3u8.LONGEST_S for segment in found.segments)
+            assert all(0 <= segment.duration_s <= m3u8_lines.LONGEST_S for segment in found.segments)
             assert found.next_sequence <= m3u8.MOST_SEQUENCE
-            for segment in found.segments:
-                _is_fetched(segment.uri)
+            assert found.part_target_s <= found.hold_back_s <= m3u8.HOLD_BACK_PARTS * m3u8_lines.LONGEST_S
+            coming = () if found.coming is None else (found.coming,)
+            for segment in (*found.segments, *coming):
+                if segment not in coming:
+                    _is_fetched(segment.uri)
+                for part in segment.parts:
+                    _is_fetched(part.uri)
                 if segment.key is not None:
                     assert len(segment.key.iv) == 16
                     _is_fetched(segment.key.uri)

@@ -21,7 +21,7 @@ from relay.errors import AddressError, DestinationError, DestinationRejectedErro
 from relay.ingest.hls_fetch import Fetched, Fetcher, GoneError, decrypted
 from relay.ingest.source import SourceConfig
 from relay.outbound.dial import shared_tls
-from relay.protocol.m3u8 import ByteRange
+from relay.protocol.m3u8_lines import ByteRange
 from relay.secret import Secret
 from tests.support.origin import Answer, Origin, compressed, endless, origin, status
 from tests.support.tls import make_certificates

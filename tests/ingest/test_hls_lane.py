@@ -186,6 +186,66 @@ async def test_a_server_that_can_hold_its_answer_is_asked_for_what_comes_next(si
     assert any(item.query == "_HLS_msn=3" for item in site.asked)
 
 
+def part_list(first: int, count: int, parts: int) -> str:
+    """``count`` segments of two parts each, and ``parts`` of the next."""
+    text = HEAD + "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n#EXT-X-PART-INF:PART-TARGET=0.5\n"
+    text += f'#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-MAP:URI="init.mp4"\n'
+    for number in range(first, first + count + 1):
+        for part in range(2 if number < first + count else parts):
+            text += f'#EXT-X-PART:DURATION=0.5,URI="{number}.{part}.m4s"{",INDEPENDENT=YES" * (not part)}\n'
+        text += f"#EXTINF:1,\n{number}.m4s\n" if number < first + count else ""
+    return text
+
+
+async def test_parts_are_asked_for_and_handed_on_as_they_come(site: Origin) -> None:
+    taken = Taken()
+    site.files |= {f"/live/{number}.{part}.m4s": f"{number}.{part}" for number in range(9) for part in range(2)}
+    site.files |= {f"/live/{number}.m4s": f"{number}" for number in range(9)} | {"/live/init.mp4": "init"}
+    grown = asyncio.Event()
+    now = (2, 1)
+
+    async def playlist(request: web.Request) -> web.StreamResponse:
+        asked = int(request.query.get("_HLS_msn", "0")), int(request.query.get("_HLS_part", "0"))
+        if "_HLS_msn" in request.query and asked >= now:
+            await grown.wait()
+        return web.Response(text=part_list(0, *now))
+
+    site.files["/live/index.m3u8"] = playlist
+    wanted = ["1", "2.0", "2.1", "3.0", "3.1", "4.0"]
+    async with lane(site, taken) as made:
+        following = asyncio.create_task(made.run())
+        for count, after in enumerate([(3, 0), (3, 1), (4, 0), (4, 1)], 2):
+            await until(lambda count=count: len(taken.segments) == count, "one more")  # type: ignore[misc]
+            now = after
+            grown.set()
+            grown.clear()
+        await until(lambda: len(taken.segments) == len(wanted), "the last")
+        following.cancel()
+        await asyncio.wait([following])
+    assert [segment.data.decode() for segment in taken.segments] == wanted
+    assert taken.numbers == [128, 257, 258, 385, 386, 513]
+    assert {segment.init for segment in taken.segments} == {b"init"}
+    assert taken.segments[1].name == "pull-parts/257"
+    assert {segment.track for segment in taken.segments} == {"pull-parts/#"}
+    assert {"_HLS_msn=3&_HLS_part=1", "_HLS_msn=4&_HLS_part=0"} <= {item.query for item in site.asked}
+    # Numbers that no segment has are not waited for; each that there was came.
+    assert not set(taken.missed) & set(taken.numbers)
+    assert set(range(259, 385)) <= set(taken.missed)
+
+
+async def test_a_part_that_is_not_there_is_missing_alone(site: Origin) -> None:
+    taken = Taken()
+    site.files |= {f"/live/0.{part}.m4s": f"0.{part}" for part in (0, 2, 3)} | {"/live/init.mp4": "init"}
+    site.files["/live/index.m3u8"] = part_list(0, 0, 4)
+    async with lane(site, taken) as made:
+        following = asyncio.create_task(made.run())
+        await until(lambda: len(taken.segments) == 3, "all there is")
+        following.cancel()
+        await asyncio.wait([following])
+    assert taken.numbers == [1, 3, 4]
+    assert 2 in taken.missed
+
+
 async def test_what_can_wait_waits_until_it_can_be_shown(site: Origin) -> None:
     taken = Taken(unshown_ms=10_000)
     site.files |= {f"/live/{number}.ts": "x" for number in range(9)} | {"/live/index.m3u8": listed(0, 9, ended=True)}

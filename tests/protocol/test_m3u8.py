@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from relay.errors import LimitError, ProtocolError
 from relay.protocol.m3u8 import (
     MOST_BYTES,
-    ByteRange,
     Init,
     Key,
     MediaPlaylist,
     Multivariant,
+    Part,
     Rendition,
     Segment,
     Variant,
     parse,
     resolve,
 )
+from relay.protocol.m3u8_lines import ByteRange
 
 HEAD = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:4\n"
 
@@ -74,13 +75,33 @@ def test_keys_with_and_without_iv_and_none() -> None:
     assert found.segments[2].init == Init("i", None, Key("https://keys.example/k2", (255).to_bytes(16, "big")))
 
 
-def test_low_latency_tags_are_understood_as_far_as_they_are_used() -> None:
+def test_parts_of_segments_that_are_there_and_of_the_one_that_is_coming() -> None:
     found = media(
-        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.0\n#EXT-X-PART-INF:PART-TARGET=0.33334\n"
-        '#EXT-X-PART:DURATION=0.33,URI="p1.mp4"\n#EXTINF:4,\na.mp4\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI="p2.mp4"\n'
+        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n#EXT-X-PART-INF:PART-TARGET=0.33334\n"
+        '#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-MAP:URI="i.mp4"\n'
+        '#EXT-X-PART:DURATION=0.33,URI="a1.mp4",INDEPENDENT=YES\n#EXT-X-PART:DURATION=0.3,URI="a2.mp4",GAP=YES\n'
+        "#EXTINF:0.63,\na.mp4\n#EXT-X-DISCONTINUITY\n"
+        '#EXT-X-PART:DURATION=0.25,URI="b.mp4",BYTERANGE="10@5"\n#EXT-X-PART:DURATION=0.25,URI="b.mp4",BYTERANGE=3\n'
+        '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="p2.mp4"\n'
     )
     assert found.can_block
-    assert len(found.segments) == 1
+    assert (found.part_target_s, found.hold_back_s, found.next_sequence) == (0.33334, 1.5, 8)
+    (segment,) = found.segments
+    assert segment.parts == (Part("a1.mp4", 0.33, None, is_independent=True), Part("a2.mp4", 0.3, is_gap=True))
+    coming = found.coming
+    assert coming == Segment(
+        8, "", 0.5, None, None, Init("i.mp4", None, None), True, parts=coming.parts if coming else ()
+    )
+    assert coming is not None
+    assert coming.parts == (
+        Part("b.mp4", 0.25, ByteRange(5, 10)),
+        Part("b.mp4", 0.25, ByteRange(15, 3)),
+    )
+
+
+def test_without_parts_nothing_is_coming_and_three_of_them_are_the_least_distance() -> None:
+    assert media("#EXTINF:4,\na.mp4\n").coming is None
+    assert media("#EXT-X-PART-INF:PART-TARGET=0.5\n").hold_back_s == 1.5
 
 
 MULTIVARIANT = b"""#EXTM3U
@@ -153,6 +174,13 @@ def test_the_best_variant_that_fits_and_where_its_sound_is() -> None:
         (HEAD + "#EXT-X-BYTERANGE:x@y\n", "no byte range"),
         (HEAD + "#EXT-X-BYTERANGE:9999999999999999@9007199254740992\n#EXTINF:4,\na\n", "out of range"),
         (HEAD + "#EXT-X-BYTERANGE:0@0\n", "no byte range"),
+        (HEAD + "#EXT-X-PART:DURATION=1\n", "EXT-X-PART has no URI"),
+        (HEAD + '#EXT-X-PART:DURATION=1,URI="file:///etc/passwd"\n', "a file URI"),
+        (HEAD + '#EXT-X-PART:URI="a"\n', "EXT-X-PART is no duration"),
+        (HEAD + '#EXT-X-PART:DURATION=1e308,URI="a"\n', "EXT-X-PART is no duration"),
+        (HEAD + '#EXT-X-PART:DURATION=1,URI="a",BYTERANGE=5\n', "no offset"),
+        (HEAD + "#EXT-X-PART-INF:PART-TARGET=nan\n", "PART-TARGET is no duration"),
+        (HEAD + "#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=-1\n", "PART-HOLD-BACK is no duration"),
         (HEAD + "#EXT-X-SKIP:SKIPPED-SEGMENTS=3\n", "leaves out"),
         (HEAD + "#EXT-X-I-FRAMES-ONLY\n", "keyframes only"),
         (HEAD + "#EXT-X-KEY:URI\n", "cannot be read"),
@@ -203,7 +231,9 @@ LINES = st.lists(
             "#EXTINF:", "#EXTINF:4,", "#EXTINF:1e9,", "#EXT-X-KEY:", '#EXT-X-KEY:METHOD=AES-128,URI="k"',
             "#EXT-X-KEY:METHOD=NONE", "#EXT-X-BYTERANGE:5@0", "#EXT-X-BYTERANGE:5", '#EXT-X-MAP:URI="i"',
             "#EXT-X-TARGETDURATION:4", "#EXT-X-MEDIA-SEQUENCE:5", "#EXT-X-ENDLIST", "#EXT-X-GAP", "a.ts",
-            "http://[", "#EXT-X-STREAM-INF:BANDWIDTH=5", "#EXT-X-MEDIA:TYPE=AUDIO", "", "#comment", "#EXT",
+            "http://[", "#EXT-X-STREAM-INF:BANDWIDTH=5", "#EXT-X-PART-INF:PART-TARGET=1",
+            '#EXT-X-PART:DURATION=1,URI="p"', '#EXT-X-PART:DURATION=1,URI="p",BYTERANGE=5@0',
+            "#EXT-X-MEDIA:TYPE=AUDIO", "", "#comment", "#EXT",
         ]
     )
     | st.text(max_size=30),
@@ -235,6 +265,7 @@ def test_any_bytes_give_a_value_or_a_protocol_error(data: bytes) -> None:
         "#EXTINF:1,\na\n",
         '#EXT-X-KEY:METHOD=AES-128,URI="k%d"\n#EXTINF:1,\na\n',
         '#EXT-X-MAP:URI="i%d"\n#EXTINF:1,\na\n',
+        '#EXT-X-PART:DURATION=1,URI="p%d"\n',
         "#EXT-X-KEY:" + "A=1," * 2000 + "METHOD=NONE\n",
         "#EXT-X-SERVER-CONTROL:" + '"' * 8000 + "\n",
         "#EXT-X-KEY:" + " " * 8000 + "A\n",
