@@ -39,9 +39,9 @@ def main(room: str, kind: str, names: Sequence[str], description: str) -> int:
             bench = Bench(name, processes, Path(folder), quick=chosen.quick, package=f"tests.{room}")
             try:
                 asyncio.run(bench.run())
-            except AssertionError as error:  # what was found until then is worth seeing
+            except Exception as error:  # noqa: BLE001 - what was found until then is worth seeing
                 traceback.print_exc()
-                bench.figure("went on to its end", str(error)[:300], "yes", False)
+                bench.figure("went on to its end", repr(error)[:300], "yes", False)
             finally:
                 processes.close()
             figures += bench.figures

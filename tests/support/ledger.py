@@ -1,5 +1,6 @@
 """Ledger: what one encoder sent over all its connections, what of it was acknowledged, what the archive has of it."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -133,13 +134,15 @@ class Encoder:
         publisher = Publisher(self.url)
         attempt = Attempt(publisher.sent.items, publisher.ends)
         self.attempts.append(attempt)
+        until_ms = None if for_ms is None else tags[0][1] + for_ms
         try:
-            await publisher.open()
-            until_ms = None if for_ms is None else tags[0][1] + for_ms
-            await publisher.send_tags(tags, speed=speed, until_ms=until_ms)
-            await publisher.close()
-        except (OSError, Refused):
-            await publisher.abort()
+            with contextlib.suppress(OSError, Refused):  # the server died, or does before long
+                await publisher.open()
+                try:
+                    await publisher.send_tags(tags, speed=speed, until_ms=until_ms)
+                    await publisher.close()
+                except (OSError, Refused):
+                    await publisher.abort()
         finally:
             self.position += len(attempt.items)
             attempt.acknowledged = publisher.acknowledged
