@@ -35,7 +35,7 @@ from relay.ingest.pulls import Pulls
 from relay.ingest.rtmp import RtmpIngest
 from relay.ingest.source import Around
 from relay.listen import open_descriptors, raise_descriptor_limit
-from relay.logs import setup_logs
+from relay.logs import setup_logs, unheard
 from relay.media import Packet
 from relay.metrics import LoopLag, RelayCollector, render
 from relay.metrics_safety import SafetyCollector
@@ -292,6 +292,7 @@ async def serve(settings: Settings, say: Callable[[str], None], events: EventLog
     """Run until SIGTERM or SIGINT. Raises ConfigError when it cannot start, ConflictError when another relay runs."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(unheard)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     with owned(settings.data_dir):

@@ -3,6 +3,7 @@
 Every line, its traceback included, goes through ``redaction.known`` last, when it is all text.
 """
 
+import asyncio
 import logging
 import sys
 import threading
@@ -59,6 +60,18 @@ def setup_logs(settings: LogSettings, *listeners: structlog.types.Processor) -> 
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     threading.excepthook = _uncaught_in_thread
+
+
+def unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handler of a loop's errors. A TLS handshake that fails in the moment it is given up is nobody's any more.
+
+    Whoever waited was cancelled then and has its own reason; the loop would tell of the other one as of a fault.
+    """
+    future, error = context.get("future"), context.get("exception")
+    if isinstance(error, OSError) and isinstance(future, asyncio.Future) and not isinstance(future, asyncio.Task):
+        log.info("a connection failed that was given up", reason=str(error))
+    else:
+        loop.default_exception_handler(context)
 
 
 def _censored(_: structlog.types.WrappedLogger, __: str, line: Any) -> str:

@@ -127,3 +127,36 @@ def test_no_secret_is_in_any_line_whoever_wrote_it(form: str) -> None:
     assert done.stderr.count("ValueError: cannot dial") >= 5
     if form == "json":
         assert all(json.loads(line) for line in done.stderr.splitlines()), "nothing but lines"
+
+
+GIVEN_UP = """
+import asyncio, gc, ssl
+import uvloop
+from relay.config import LogSettings
+from relay.logs import setup_logs, unheard
+setup_logs(LogSettings(level="info", format="json"))
+async def fail():
+    raise ConnectionError("of a task")
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(unheard)
+    connecting = loop.create_future()  # as the loop has one for each handshake
+    connecting.set_exception(ssl.SSLError(1, "wrong version number"))
+    other = loop.create_future()
+    other.set_exception(ValueError("of a future"))
+    task = loop.create_task(fail())
+    await asyncio.sleep(0.01)
+    del connecting, other, task
+    gc.collect()
+uvloop.run(main())
+"""
+
+
+def test_a_handshake_that_fails_as_it_is_given_up_is_no_fault_of_ours() -> None:
+    done = subprocess.run([sys.executable, "-c", GIVEN_UP], capture_output=True, timeout=60, check=True)
+    lines = [json.loads(line) for line in done.stderr.decode().splitlines()]
+    (given_up,) = [line for line in lines if line["event"] == "a connection failed that was given up"]
+    assert "wrong version number" in given_up["reason"]
+    assert "exception" not in given_up
+    told = sorted(line["exception"].splitlines()[-1] for line in lines if "exception" in line)
+    assert told == ["ConnectionError: of a task", "ValueError: of a future"], "other faults are told as they were"
