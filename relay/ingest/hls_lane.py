@@ -66,6 +66,14 @@ class Job(NamedTuple):
     restarts: bool
 
 
+class Handed(NamedTuple):
+    """What was handed on with ``nbytes``, and is not durable yet."""
+
+    job: Job
+    nbytes: int
+    putting: "asyncio.Task[None]"
+
+
 class Lane:
     """``run`` returns when the playlist has ended and all of it is handed on; it may be run again to see it go on."""
 
@@ -223,7 +231,7 @@ class Lane:
     async def _deliver(self) -> None:
         """Hand on what is queued, in order, fetching a little ahead."""
         ahead: deque[tuple[Job, asyncio.Task[pieces.Segment]]] = deque()
-        handed: deque[tuple[Job, asyncio.Task[None]]] = deque()
+        handed: deque[Handed] = deque()
         is_over = False
         try:
             while True:
@@ -239,14 +247,12 @@ class Lane:
                 await self._hand_on(*ahead[0], handed)
                 ahead.popleft()
         finally:
-            tasks = [task for _, task in (*ahead, *handed)]
+            tasks = [*(task for _, task in ahead), *(item.putting for item in handed)]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hand_on(
-        self, job: Job, loading: "asyncio.Task[pieces.Segment]", handed: "deque[tuple[Job, asyncio.Task[None]]]"
-    ) -> None:
+    async def _hand_on(self, job: Job, loading: "asyncio.Task[pieces.Segment]", handed: deque[Handed]) -> None:
         """Hand on what ``loading`` brings, and add that to ``handed``; parts do not wait for the disk one by one."""
         while True:
             if not job.waits or self._taker.unshown_ms <= UNSHOWN_MS:
@@ -268,20 +274,24 @@ class Lane:
         self._last = segment.number
         if job.unit.part is not None:
             self._position.settled(job.unit)  # it goes its way, whatever becomes of us
-        handed.append((job, asyncio.create_task(self._taker.put(segment))))
+        handed.append(Handed(job, len(segment.data), asyncio.create_task(self._taker.put(segment))))
         await self._hear(handed, 0 if job.unit.part is None else PARTS_UNDER_WAY)
 
-    async def _hear(self, handed: "deque[tuple[Job, asyncio.Task[None]]]", most: int) -> None:
-        """What became of those handed on, until at most so many are under way."""
-        while handed and (len(handed) > most or handed[0][1].done()):
-            job, putting = handed[0]
+    async def _hear(self, handed: deque[Handed], most: int) -> None:
+        """What became of those handed on, until at most so many are under way, and no more than a segment may hold."""
+        most_bytes = self._limits.hls_segment_bytes
+        while handed:
+            is_few = len(handed) <= most and sum(item.nbytes for item in handed) <= most_bytes
+            if is_few and not handed[0].putting.done():
+                return
+            unit = handed[0].job.unit
             try:
-                await putting
+                await handed[0].putting
             except (MediaError, ProtocolError, DestinationError) as error:
-                self._lost(job.unit, error)
+                self._lost(unit, error)
             else:
-                if job.unit.part is None:
-                    self._position.settled(job.unit)
+                if unit.part is None:
+                    self._position.settled(unit)
                 self._lost_in_a_row = 0
             handed.popleft()
 

@@ -246,6 +246,38 @@ async def test_a_part_that_is_not_there_is_missing_alone(site: Origin) -> None:
     assert 2 in taken.missed
 
 
+@pytest.mark.parametrize(("nbytes", "most"), [(100, 16 + 1), (20_000, 3 + 1)])
+async def test_parts_do_not_wait_for_the_disk_one_by_one_but_only_so_many_and_so_much(
+    site: Origin, nbytes: int, most: int
+) -> None:
+    """With segments of 64 KiB at most."""
+    under_way = largest = 0
+    opened = asyncio.Event()
+
+    class Slow(Taken):
+        async def put(self, segment: Segment) -> None:
+            nonlocal under_way, largest
+            under_way += 1
+            largest = max(largest, under_way)
+            await opened.wait()
+            under_way -= 1
+            await super().put(segment)
+
+    taken = Slow()
+    site.files |= {f"/live/0.{part}.m4s": "x" * nbytes for part in range(40)} | {"/live/init.mp4": "init"}
+    site.files["/live/index.m3u8"] = part_list(0, 0, 40)
+    async with lane(site, taken, hls_segment_bytes=65536) as made:
+        following = asyncio.create_task(made.run())
+        await until(lambda: under_way == most, "as many as may be")
+        await asyncio.sleep(0.3)
+        opened.set()
+        await until(lambda: len(taken.segments) == 40, "all")
+        following.cancel()
+        await asyncio.wait([following])
+    assert largest == most
+    assert taken.numbers == list(range(1, 41))
+
+
 async def test_what_can_wait_waits_until_it_can_be_shown(site: Origin) -> None:
     taken = Taken(unshown_ms=10_000)
     site.files |= {f"/live/{number}.ts": "x" for number in range(9)} | {"/live/index.m3u8": listed(0, 9, ended=True)}
