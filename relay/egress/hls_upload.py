@@ -36,14 +36,16 @@ async def upload(session: aiohttp.ClientSession, method: str, url: URL, data: by
     where = f"{url.host}:{url.port}"
     headers = {"Content-Type": next((kind for end, kind in TYPES.items() if str(url).endswith(end)), TYPES[".ts"])}
     try:
-        async with (
-            asyncio.timeout(within_s),
-            session.request(method, url, data=io.BytesIO(data), headers=headers, allow_redirects=False) as answer,
-        ):
-            status, retry_after = answer.status, answer.headers.get("Retry-After", "")
-            with contextlib.suppress(TimeoutError, aiohttp.ClientError):
-                async with asyncio.timeout(ANSWER_S):
-                    await _look(answer)
+        # The copy goes with the attempt: a request that failed stays in its error's frames until the collector comes.
+        with io.BytesIO(data) as body:
+            async with (
+                asyncio.timeout(within_s),
+                session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer,
+            ):
+                status, retry_after = answer.status, answer.headers.get("Retry-After", "")
+                with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+                    async with asyncio.timeout(ANSWER_S):
+                        await _look(answer)
     except (aiohttp.ClientError, OSError, DestinationError) as error:
         raise explain(error, where) from error
     if status in _ACCEPTED:

@@ -121,6 +121,12 @@ def http_session(
 
 def explain(error: BaseException, where: str) -> DestinationError:
     """A failed request to ``where`` (host and port, never the whole URL) as a DestinationError with an outcome."""
+    explained = _explained(error, where)
+    _let_go(error)
+    return explained
+
+
+def _explained(error: BaseException, where: str) -> DestinationError:
     if isinstance(error, DestinationError):
         return error
     inner = error.__cause__ or error.__context__
@@ -140,3 +146,19 @@ def explain(error: BaseException, where: str) -> DestinationError:
     if isinstance(error, aiohttp.ClientError | OSError):
         return DestinationError(f"the exchange with {where} failed ({type(error).__name__})", "closed")
     raise error
+
+
+def _let_go(error: BaseException) -> None:
+    """Drop the frames of a failed request, which nobody looks at any more.
+
+    They hold its connection (256 KiB of it are uvloop's, with TLS), which holds the error: a circle that would wait for
+    the collector, and where a host fails again and again that is late.
+    """
+    waiting, known = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in known:
+            known.add(id(each))
+            each.__traceback__ = None
+            linked = (each.__cause__, each.__context__, getattr(each, "os_error", None))
+            waiting += [other for other in linked if isinstance(other, BaseException)]

@@ -1,6 +1,7 @@
 """One upload: what an answer means, and what a hostile one may cost."""
 
 import asyncio
+import gc
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -234,3 +235,23 @@ async def test_a_connection_the_platform_closed_meanwhile_costs_nothing(session:
             await upload(session, "PUT", at(url), BODY, 10)
             await asyncio.sleep(0.098)
     assert bodies == [BODY] * 4
+
+
+async def test_the_error_of_a_failed_upload_keeps_none_of_its_bytes(session: aiohttp.ClientSession) -> None:
+    """Errors hold frames, and frames hold requests, until the collector comes: that may be a while."""
+    errors = []
+    url = URL(f"http://127.0.0.1:{free_port()}/up/a-1.ts")
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            with pytest.raises(DestinationError) as caught:
+                await upload(session, "PUT", url, BODY, 5)
+            errors.append(caught.value)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert len(errors) == 10
+    assert kept < len(BODY)

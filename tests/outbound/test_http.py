@@ -1,5 +1,8 @@
 """The HTTP client: every address is checked, named or literal, and failures are told in words."""
 
+import asyncio
+import gc
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -9,6 +12,7 @@ from aiohttp import web
 
 from relay.config import Settings
 from relay.errors import AddressError, DestinationError
+from relay.outbound.dial import shared_tls
 from relay.outbound.http import INTERIM_MOST, explain, http_session, http_url
 from tests.egress.conftest import MakeSettings
 from tests.support.hostile import Hostile, kind
@@ -98,3 +102,35 @@ async def test_some_interim_answers_are_passed_over(make_settings: MakeSettings)
     few = kind(answer(interim, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), "", "")
     async with Hostile(few) as server:
         assert await fetch(make_settings(), f"http://127.0.0.1:{server.port}/") == (200, "hi")
+
+
+async def test_a_failed_handshake_is_let_go_without_the_collector(make_settings: MakeSettings) -> None:
+    """Its buffers are large; and where a host fails again and again, circles of them would pile up."""
+    settings = make_settings()
+
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"HTTP/1.0 400 no\r\n\r\n")
+        writer.close()
+
+    def handshakes() -> int:
+        return sum(isinstance(each, ssl.SSLObject) for each in gc.get_objects())
+
+    async with (
+        await asyncio.start_server(garbage, "127.0.0.1", 0) as server,
+        http_session(settings, await shared_tls(settings)()) as session,
+    ):
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        gc.collect()
+        before = handshakes()
+        gc.disable()
+        try:
+            for _ in range(5):
+                try:
+                    await session.get(url)
+                except aiohttp.ClientError as error:
+                    assert "cannot connect" in str(explain(error, "here"))  # noqa: PT017
+            await asyncio.sleep(0.1)
+            assert handshakes() == before
+        finally:
+            gc.enable()
