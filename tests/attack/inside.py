@@ -10,7 +10,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,9 +79,10 @@ class Ear:
 
 
 class Door(ABC):
-    """One kind of outbound URL. ``schemes`` it takes."""
+    """One kind of outbound URL. ``schemes`` it takes; ``at_once``: how many are tried beside each other."""
 
     schemes: tuple[str, ...]
+    at_once = 1000
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
@@ -124,9 +125,10 @@ class Destination(Door):
 
 
 class Backup(Destination):
-    """The second place of an HLS destination; only the log tells of its errors."""
+    """The second place of an HLS destination; only the log tells of its errors, and has 50 lines a second for them."""
 
     schemes = ("http", "https")
+    at_once = 20
 
     async def put(self, url: str) -> str:
         name = self.fresh()
@@ -192,8 +194,14 @@ class Siege:
         self.figures: list[tuple[str, str, str, bool]] = []
         self.odd: list[str] = []
 
-    async def attempt(self, door: Door, urls: Iterable[str]) -> Counter[str]:
+    async def attempt(self, door: Door, urls: Sequence[str]) -> Counter[str]:
         """How each of ``urls`` ended: refused when given, refused when dialled, or tried."""
+        ends: Counter[str] = Counter()
+        for at in range(0, len(urls), door.at_once):
+            ends += await self._attempt(door, urls[at : at + door.at_once])
+        return ends
+
+    async def _attempt(self, door: Door, urls: Iterable[str]) -> Counter[str]:
         ends: Counter[str] = Counter()
         made: dict[str, str] = {}
         for url in urls:

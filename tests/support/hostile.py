@@ -260,7 +260,7 @@ KINDS: dict[str, Kind] = {
     "closes": kind(then(_accepted, close), "closed", "onnect"),
     "resets": kind(then(_accepted, reset), "closed connect", "onnect"),
     "resets while live": kind(then(Peer.live, reset), "closed", "lost the connection"),
-    "closes every 5 s": kind(then(Peer.live, take(5), close), "closed", "closed the connection"),
+    "closes every 5 s": kind(then(Peer.live, take(5), close), "closed", "the connection"),
     "takes nothing": kind(then(Peer.live, Peer.deaf), "stalled", "has taken nothing for", buffer=4096),
     # says no
     "redirects": kind(
