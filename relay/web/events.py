@@ -1,6 +1,7 @@
 """EventLog: the last things the relay said of itself, kept for the console by a structlog processor."""
 
 import itertools
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from relay.redaction import known
 from relay.web.pages import size
 
 KEPT = 500  # of each channel, and of what belongs to none
-CHANNELS = 1000
+CHANNELS = 1000  # those that spoke last
 MOST = 20_000  # in all, some ten megabytes: beyond it, whoever said most loses its oldest
 VALUE_CHARS = 300
 _APART = frozenset({"event", "level", "timestamp", "channel", "exc_info", "stack_info", "recording"})
@@ -45,6 +46,7 @@ class EventLog:
     """Some hundred events of each channel. Called in whatever thread logs; read in the event loop's."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._kept: dict[str, deque[Event]] = {}
         self._count = 0
@@ -53,28 +55,30 @@ class EventLog:
     def __call__(self, _: WrappedLogger, __: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """A structlog processor: keep ``said``, and let it go on as it is."""
         channel = str(said.get("channel", ""))
-        kept = self._kept.get(channel)
-        if kept is None:
-            if len(self._kept) >= CHANNELS:
-                channel = ""
-            kept = self._kept.setdefault(channel, deque(maxlen=KEPT))
         details = tuple(
             (name, _text(value)) for name, value in said.items() if name not in _APART and value not in (None, "")
         )
+        words, level = _text(said.get("event", "")), str(said.get("level", "info"))
+        with self._lock:
+            kept = self._room(channel)
+            number = next(self._numbers)
+            kept.append(Event(number, str(said.get("timestamp", "")), level, channel, words, details))
+            self.newest = number
+        return said
+
+    def _room(self, channel: str) -> deque[Event]:
+        """The lines of ``channel``, with room for one more; whoever speaks is the last to be forgotten whole."""
+        kept = self._kept.pop(channel) if channel in self._kept else deque(maxlen=KEPT)
+        self._kept[channel] = kept  # behind all others
+        if len(self._kept) > CHANNELS:
+            quietest = next(iter(self._kept))
+            self._count -= len(self._kept.pop(quietest))
         if len(kept) < KEPT:
             self._count += 1
         if self._count > MOST:
             self._count -= 1
-            max(tuple(self._kept.values()), key=len).popleft()
-        number = next(self._numbers)
-        kept.append(
-            Event(
-                number, str(said.get("timestamp", "")), str(said.get("level", "info")), channel,
-                _text(said.get("event", "")), details,
-            )
-        )  # fmt: skip
-        self.newest = number
-        return said
+            max(self._kept.values(), key=len).popleft()
+        return kept
 
     def since(self, number: int, channel: str | None = None, most: int = KEPT) -> list[Event]:
         """The events after ``number``, the oldest first: one channel's, or (None) everything."""

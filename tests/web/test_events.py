@@ -41,7 +41,19 @@ def test_only_the_newest_are_kept_and_names_without_end_do_not_grow_it() -> None
     assert len(events.since(0, "a", most=5)) == 5
     for number in range(CHANNELS + 50):
         say(events, "hello", channel=f"c{number}")
-    assert len(events._kept) <= CHANNELS + 1
+    assert len(events._kept) == CHANNELS
+
+
+def test_whoever_was_quiet_longest_makes_room_for_a_new_channel() -> None:
+    events = EventLog()
+    for number in range(CHANNELS):
+        say(events, "hello", channel=f"c{number}")
+    say(events, "again", channel="c0")
+    say(events, "hello", channel="new")
+    assert [event.words for event in events.since(0, "c0")] == ["hello", "again"]
+    assert events.since(0, "c1") == []
+    assert [event.words for event in events.since(0, "new")] == ["hello"]
+    assert events._count == CHANNELS + 1 == sum(map(len, events._kept.values()))
 
 
 def test_many_channels_together_have_a_bound_and_the_loudest_pay(monkeypatch: pytest.MonkeyPatch) -> None:
