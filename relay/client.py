@@ -16,6 +16,7 @@ from relay.config import Settings, split_address
 from relay.errors import InvalidError, RelayError
 
 TIMEOUT_S = 30
+UPLOAD_TIMEOUT_S = 120  # what is uploaded is tried before it is answered
 DOWNLOAD_TIMEOUT_S = 120  # the relay may have to wait for its store
 BLOCK = 256 * 1024
 AGENT = f"relay-cli/{__version__}"  # the audit log tells it from other programs
@@ -41,15 +42,21 @@ class Client:
         self._token = token
         self._token_file = settings.data_dir / "admin.token"
 
-    def call(self, method: str, *path: str, body: dict[str, Any] | None = None, **query: str) -> Any:
+    def call(
+        self, method: str, *path: str, body: dict[str, Any] | None = None, content: bytes | None = None, **query: str
+    ) -> Any:
         """The JSON answer to ``method`` on the parts of ``path``; empty values of ``query`` are left out.
+
+        ``body`` goes as JSON, ``content`` as it is.
 
         Raises RelayError with the relay's own words, or with what to do when it is not there.
         """
-        with self._reaching(), self._opener.open(self._request(method, path, query, body), timeout=TIMEOUT_S) as answer:
-            content = answer.read()
+        request = self._request(method, path, query, body, content)
+        patience_s = TIMEOUT_S if content is None else UPLOAD_TIMEOUT_S
+        with self._reaching(), self._opener.open(request, timeout=patience_s) as answer:
+            found = answer.read()
         try:
-            return json.loads(content) if content else None
+            return json.loads(found) if found else None
         except ValueError:
             raise self._stranger() from None
 
@@ -80,7 +87,12 @@ class Client:
             return str(answer.headers.get("X-Export-Duration", ""))
 
     def _request(
-        self, method: str, path: Sequence[str], query: Mapping[str, str], body: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: Sequence[str],
+        query: Mapping[str, str],
+        body: dict[str, Any] | None = None,
+        content: bytes | None = None,
     ) -> urllib.request.Request:
         token = self._token or self._read_token()
         address = "/".join([f"{self._server}/api/v1", *(quote(part, safe="") for part in path)])
@@ -88,8 +100,12 @@ class Client:
         return urllib.request.Request(
             f"{address}?{asked}" if asked else address,
             method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json", "User-Agent": AGENT},
+            data=content if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Content-Type": "application/json" if content is None else "application/octet-stream",
+                "User-Agent": AGENT,
+            },
         )
 
     @contextlib.contextmanager

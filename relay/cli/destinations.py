@@ -1,14 +1,13 @@
 """Commands for destinations: where a channel is restreamed to, and how."""
 
 import json
-import shutil
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from relay.cli.shared import Chosen, Json, add, out, say_errors, secret
+from relay.cli.slates import chosen
 from relay.errors import InvalidError
 
 destination_app = typer.Typer(help="Where a channel is restreamed to.", no_args_is_help=True)
@@ -71,7 +70,7 @@ def destination_set(
     client = Chosen.client()
     before = client.call("GET", "channels", channel, "destinations", name)
     change: dict[str, Any] = _upload(method, backup)
-    held = {"mode": hold or ("slate" if slate else ""), "limit_s": hold_limit, "slate": _slate(slate)}
+    held = {"mode": hold or ("slate" if slate else ""), "limit_s": hold_limit, "slate": chosen(client, slate)}
     if given := {key: value for key, value in held.items() if value not in ("", None)}:
         change["hold"] = {**before["hold"], **given}
     for key, value in (("ensure_audio", ensure_audio), ("on_change", on_change)):
@@ -99,33 +98,6 @@ def _upload(method: str, backup: str) -> dict[str, Any]:
     if backup:
         options["backup"] = {"on": True, "off": False}.get(backup, backup)
     return options
-
-
-def _slate(name: str) -> str:
-    """The slate's name. A file that is here is tried, then copied into the slates folder. Raises RelayError."""
-    path = Path(name)
-    if not name or Chosen.server:
-        return name  # only the relay over there sees its folder
-    folder = Chosen.settings().data_dir / "slates"
-    kept = folder / path.name
-    if not path.exists() and "/" not in name:
-        path = kept
-    if not path.exists():
-        raise InvalidError(f"there is no file {name}, and none of that name in {folder}; give a PNG, JPEG or MP4 file")
-    from relay.egress.slate import check_slate  # the other commands start quicker without a codec library
-
-    check_slate(path)
-    copy = folder / f".{path.name}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not kept.exists() or not path.samefile(kept):
-            shutil.copyfile(path, copy)
-            copy.replace(kept)  # whoever shows it meanwhile sees all of the old one or all of the new one
-    except OSError as error:
-        raise InvalidError(f"cannot copy {path} into {folder}: {error.strerror}") from error
-    finally:
-        copy.unlink(missing_ok=True)
-    return path.name
 
 
 @destination_app.command("remove")

@@ -16,6 +16,7 @@ from relay.cli.recordings import recording_app
 from relay.cli.secrets import audit_command, secret_app, token_app
 from relay.cli.shared import Chosen, ConfigFile, Json, add, out, plain
 from relay.cli.shares import channel_share, channel_shares, channel_unshare
+from relay.cli.slates import slate_app
 from relay.cli.users import user_app
 from relay.cli.webhooks import webhook_app
 from relay.config import load_settings
@@ -32,6 +33,7 @@ channel_app.command("shares")(channel_shares)
 channel_app.command("unshare")(channel_unshare)
 app.add_typer(channel_app, name="channel")
 app.add_typer(destination_app, name="destination")
+app.add_typer(slate_app, name="slate")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(recording_app, name="recording")
 app.add_typer(catalog_app, name="catalog")

@@ -4,3 +4,6 @@ Floor 3. ``manager`` reconciles what is configured with what runs; ``rtmp`` and 
 destination, ``kinds`` the table of them; ``platforms`` is what is known of each third party, as data. Retry, state and
 totals belong to ``relay.supervise``. Deliberately without knowledge of publishers, recordings or the database.
 """
+
+SLATE_BYTES = 20 * 1024 * 1024
+"""The most that a slate's file may have."""

@@ -13,6 +13,7 @@ import av
 from av.video.frame import PictureType
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
+from relay.egress import SLATE_BYTES
 from relay.errors import ProtocolError, SlateError
 from relay.media import Codec, Packet, Track
 from relay.media.timeline import Timeline
@@ -22,7 +23,6 @@ from relay.protocol.silence import silence
 
 os.environ.setdefault("SVT_LOG", "1")  # errors: libsvtav1 has no other switch for what it prints
 
-MAX_BYTES = 20 * 1024 * 1024
 MAX_SIDE = 8192
 MAX_SECONDS = 30
 
@@ -85,20 +85,15 @@ def encode_slate(
         raise SlateError(f"slate {path} cannot be used: {error}; give a PNG, JPEG or MP4 file that plays") from error
 
 
-def check_slate(path: Path) -> None:
-    """Try ``path`` as a slate of a small stream. Blocks as ``make_slate`` does; raises SlateError."""
-    make_slate(path, Track(codec=Codec.H264, width=128, height=72))
-
-
 def read_slate(path: Path) -> tuple[bytes, str]:
     """A file's content and the demuxer for it. Raises SlateError."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(SLATE_BYTES + 1)
     except OSError as error:
         raise SlateError(f"slate {path} cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise SlateError(f"slate {path} is larger than 20 MiB; give a smaller one")
+    if len(content) > SLATE_BYTES:
+        raise SlateError(f"slate {path} is larger than {SLATE_BYTES // 1024**2} MiB; give a smaller one")
     return content, _kind(path, content)
 
 

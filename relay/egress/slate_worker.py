@@ -23,12 +23,15 @@ _SIZE = struct.Struct("!I")
 _MOST_ANSWER = 64 * 1024 * 1024
 
 
-def make_slate_apart(path: Path, video: Track, audio: Track | None = None) -> Slate:
+def make_slate_apart(path: Path, video: Track, audio: Track | None = None, *, content: bytes | None = None) -> Slate:
     """As ``slate.make_slate``, in a child with bounded memory, time and nothing to open. Raises SlateError.
+
+    ``content``: what is in the file, which is only named then.
 
     Blocks for as long as that takes: for a thread.
     """
-    content, _ = read_slate(path)
+    if content is None:
+        content, _ = read_slate(path)
     asked = {"name": str(path), "video": _told(video), "audio": None if audio is None else _told(audio)}
     words = [sys.executable, "-I", "-m", "relay.egress.slate_worker"]
     command = confine.command(words, memory_bytes=MEMORY_BYTES, open_files=OPEN_FILES)

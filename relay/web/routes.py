@@ -63,6 +63,7 @@ class Route:
     summary: str
     status: int = 200
     body: type[BaseModel] | None = None
+    upload: str = ""  # the media type of a body that is a file
     answer: type[BaseModel] | None = None
     content_type: str = "application/json"
     query: tuple[str, ...] = ()
@@ -144,6 +145,9 @@ def _operation(route: Route) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _reference(route.body)}},
         }
+    elif route.upload:
+        content = {route.upload: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": content}
     if route.public:
         operation["security"] = []
     return operation

@@ -20,7 +20,7 @@ from relay.control import Control
 from relay.control.history import History
 from relay.control.token import AdminToken
 from relay.control.users import Role, Users
-from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, StoreError
+from relay.errors import ConfigError, ConflictError, InvalidError, NotFoundError, RelayError, SlateError, StoreError
 from relay.listen import Listener, Quiet, listen
 from relay.redaction import known
 from relay.secret import Secret
@@ -41,6 +41,7 @@ from relay.web.ready import SECURITY
 from relay.web.routes import CALLER, DEADLINE_S, Caller, Handler, Route, openapi
 from relay.web.sessions import Sessions
 from relay.web.shares import ShareApi
+from relay.web.slates import SlateApi
 from relay.web.streamer import StreamerPages
 from relay.web.webhooks import WebhookApi
 
@@ -51,6 +52,7 @@ _STATUS: dict[type[RelayError], tuple[int, str]] = {
     NotFoundError: (404, "not_found"),
     ConflictError: (409, "conflict"),
     InvalidError: (422, "invalid"),
+    SlateError: (422, "invalid"),
     StoreError: (502, "store"),
 }
 _WORDS = {
@@ -118,6 +120,7 @@ class WebServer:
             *Api(control).routes(),
             *ShareApi(control, share_base).routes(),
             *WebhookApi(control).routes(),
+            *SlateApi(control, settings.data_dir / "slates").routes(),
             *Downloads(archive).routes(),
             *self._console.routes(),
             *playback.routes(),

@@ -56,7 +56,7 @@ async def test_holding_fitting_and_ensuring_by_command(tmp_path: Path) -> None:
         assert shown["fit"] is None
         for words, told in (
             (("--hold", "sometimes"), "freeze"),
-            (("--slate", "pause.exe"), "no file pause.exe"),
+            (("--slate", "pause.exe"), "no file pause.exe here, and the relay has no slate pause.exe"),
             (("--slate", "typo.png"), "no file typo.png"),
             (("--slate", "/nowhere/at/pause.png"), "no file /nowhere/at/pause.png"),
             (("--slate", str(picture.parent)), "cannot be read"),

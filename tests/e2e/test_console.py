@@ -1,12 +1,14 @@
 """The console in a real browser, on a real relay with a real encoder: what operators do at an event, start to end."""
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli.test_destinations import png
 from tests.e2e.conftest import Start
 from tests.support.browser import browsing
 from tests.support.clips import DEBIAN_FFMPEG
@@ -39,6 +41,25 @@ async def visitor(relay: Relay, processes: Processes, tmp_path: Path) -> AsyncIt
         visitor = Visitor(page, relay)
         yield visitor
         assert page.complaints == []
+
+
+async def hold_with_a_slate(visitor: Visitor) -> None:
+    """In the open form of a destination: choose a picture that is no picture, then one that is."""
+    page = visitor.page
+    await page.ask("document.querySelector('#destination-hold').open = true")
+    await visitor.choose("#hold-mode", "slate")
+    for text, read in (("a picture", "no PNG, JPEG or MP4 file"), ("", "Back-soon-1.png is uploaded")):
+        content = base64.b64encode(text.encode() or png(64, 36)).decode()
+        await page.ask(
+            f"""(() => {{ const bytes = Uint8Array.from(atob("{content}"), (c) => c.charCodeAt(0));
+            const files = new DataTransfer();
+            files.items.add(new File([bytes], "«Back soon» 1.PNG"));
+            const field = document.querySelector("#hold-slate-file");
+            field.files = files.files;
+            field.dispatchEvent(new Event("change", {{ bubbles: true }})); }})()"""
+        )
+        await visitor.reads(read, "#destination")
+    page.complaints[:] = [words for words in page.complaints if "422" not in words]  # the first was meant to be refused
 
 
 async def wait_recording(relay: Relay, seconds: float) -> str:
@@ -113,6 +134,7 @@ async def test_an_operator_runs_an_event(relay: Relay, visitor: Visitor, process
         await visitor.reads("Check address and stream key", "[data-destination-name=own] .problem")
         await visitor.press("[data-edit]")
         await visitor.write("#destination-key", "platform-key-2")
+        await hold_with_a_slate(visitor)
         relay.keys.add("platform-key-2")
         await visitor.press("#destination-save")
         await visitor.reads("live", "[data-destination-name=own]")
@@ -182,6 +204,7 @@ async def test_everybody_can_use_every_page(
     await visitor.press("[data-destination]")
     await visitor.press(".choice:has([value=youtube])")
     await page.ask("for (const details of document.querySelectorAll('dialog details')) details.open = true")
+    await visitor.choose("#hold-mode", "slate")
     await visitor.look(tmp_path, "destination")
     async with Sink(Behaviour(refuse=lambda app, name: "no such key")) as platform:
         await relay.add_destination("stage-1", "own", platform.url, "wrong-key-1")

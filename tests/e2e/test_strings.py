@@ -115,7 +115,13 @@ async def test_in_paths_and_queries(relay_: Relay) -> None:
                 raw = text.encode() in body and any(mark in text for mark in "<>") and b"text/html" in head
                 if not is_safe(status, answer) or raw or b"forged" in head:
                     wrong.append(f"{status} {target[:100]!r}: {answer[-200:]!r}")
+            slate = b"/api/v1/slates/" + part
+            for method in ("PUT", "DELETE"):
+                status, answer = await ask(relay.http_port, method, slate, b"\x89PNG\r\n\x1a\n", authorized)
+                if not is_safe(status, answer) or status in (200, 204):
+                    wrong.append(f"{method} {slate[:100]!r}: {status} {answer[-200:]!r}")
     assert not wrong, "\n".join(wrong[:10])
+    assert not (relay.data / "slates").exists()
 
 
 async def test_in_uploads_and_stream_keys(relay_: Relay) -> None:

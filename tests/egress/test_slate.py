@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.egress.slate import Slate, check_slate, make_slate
+from relay.egress.slate import Slate, make_slate
 from relay.errors import SlateError
 from relay.media import Codec, Packet, Track
 from relay.protocol import codecs
@@ -211,12 +211,12 @@ def test_files_that_are_no_slate(content: bytes | None, says: str, tmp_path: Pat
     with pytest.raises(SlateError, match=says):
         make_slate(path, LIVE)
     with pytest.raises(SlateError, match=says):
-        check_slate(path)
+        make_slate(path, LIVE)
 
 
 def test_a_picture_and_a_clip_pass_the_check(tmp_path: Path) -> None:
-    check_slate(picture(tmp_path / "slate.png", "640x360"))
-    check_slate(clip(tmp_path / "slate.mp4", seconds=1))
+    make_slate(picture(tmp_path / "slate.png", "640x360"), LIVE)
+    make_slate(clip(tmp_path / "slate.mp4", seconds=1), LIVE)
 
 
 def test_a_clip_cut_short_and_one_without_pictures(tmp_path: Path) -> None:

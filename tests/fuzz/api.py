@@ -89,9 +89,9 @@ class Attack:
         self.outcome.operations = len(operations)
         for operation in operations:
             self._all(operation, cases // len(operations))
-            if operation.body:
+            if _takes_json(operation):
                 self._refuses_unknown_fields(operation)
-        with_body = [operation for operation in operations if operation.body]
+        with_body = [operation for operation in operations if _takes_json(operation)]
         while (left := cases - self.outcome.cases) > 0:
             for operation in with_body:
                 self._all(operation, left // len(with_body))
@@ -99,7 +99,7 @@ class Attack:
 
     def _all(self, operation: Any, cases: int) -> None:
         """``cases``, half of them with a body that does not fit, where there is one."""
-        wrong = max(1, cases // 2) if operation.body else 0
+        wrong = max(1, cases // 2) if _takes_json(operation) else 0
         self._fuzz(operation, max(1, cases - wrong), GenerationMode.POSITIVE)
         if wrong:
             self._fuzz(operation, wrong, GenerationMode.NEGATIVE)
@@ -159,6 +159,11 @@ class Attack:
         self.outcome.cases += 1
         if response.status_code != 422 or "unknown_field" not in response.text:
             self.outcome.wrong.append(f"{operation.method} {path}: an unknown field gives {response.status_code}")
+
+
+def _takes_json(operation: Any) -> bool:
+    """Whether its body has a schema, and is no file."""
+    return any(body.media_type == "application/json" for body in operation.body)
 
 
 def _has_wrong_body(case: Any) -> bool:

@@ -5,6 +5,8 @@ import { say, values } from "./forms.js";
 
 const dialog = $("#destination");
 const form = dialog && $("form", dialog);
+const MOST_BYTES = 20 * 2 ** 20;
+const SLATE_HINT = "A picture or clip: one the relay has, or upload one.";
 let isOther = false; // another address than the platform's own is wanted
 let edited = null; // the destination that is being changed
 
@@ -49,8 +51,48 @@ function free(wanted) {
 }
 
 function slate() {
-  part("slate").hidden = form.elements["hold.mode"].value !== "slate";
-  form.elements["hold.slate"].required = !part("slate").hidden;
+  const wanted = form.elements["hold.mode"].value === "slate";
+  part("slate").hidden = part("slate-file").hidden = !wanted;
+  form.elements["hold.slate"].required = wanted;
+  if (wanted) offer();
+}
+
+/** The slates there are, as suggestions. */
+async function offer() {
+  try {
+    const { slates } = await ask("GET", "/api/v1/slates");
+    $("#slates").replaceChildren(...slates.map(({ name }) => Object.assign(document.createElement("option"), { value: name })));
+  } catch (error) {
+    say(form, error.message);
+  }
+}
+
+/** Send the chosen file, and show what becomes of it where its name goes. */
+async function upload() {
+  const [file] = $("#hold-slate-file").files;
+  if (!file) return;
+  const hint = $("#hold-slate-hint"), button = $("#destination-save");
+  say(form, "");
+  if (file.size > MOST_BYTES) {
+    say(form, `${file.name} has ${Math.ceil(file.size / 2 ** 20)} MB; 20 are allowed.`);
+    return;
+  }
+  const [, stem, ending] = file.name.match(/^(.*?)(\.[^.]*)?$/);
+  const name = (stem.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 95) || "slate") + (ending ?? "").toLowerCase();
+  hint.textContent = `Uploading ${file.name}, then trying it …`;
+  button.disabled = true;
+  try {
+    const kept = await ask("PUT", `/api/v1/slates/${encodeURIComponent(name)}`, file);
+    form.elements["hold.slate"].value = kept.name;
+    hint.textContent = `${kept.name} is uploaded.`;
+    await offer();
+  } catch (error) {
+    hint.textContent = SLATE_HINT;
+    say(form, error.message);
+  } finally {
+    button.disabled = false;
+    $("#hold-slate-file").value = "";
+  }
 }
 
 function open(destination) {
@@ -58,6 +100,7 @@ function open(destination) {
   isOther = false;
   form.reset();
   say(form, "");
+  $("#hold-slate-hint").textContent = SLATE_HINT;
   delete form.elements.name.dataset.made;
   if (destination) {
     const lay = (value, prefix) => {
@@ -140,6 +183,7 @@ export function destinations() {
   $("#destination-other").addEventListener("click", () => { isOther = true; fit(); form.elements.url.focus(); });
   $("#platforms").addEventListener("change", fit);
   form.elements["hold.mode"].addEventListener("change", slate);
+  $("#hold-slate-file").addEventListener("change", upload);
   form.elements.name.addEventListener("input", () => { delete form.elements.name.dataset.made; });
   form.addEventListener("submit", save);
   $("#destination-remove").addEventListener("click", remove);

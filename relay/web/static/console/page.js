@@ -5,12 +5,13 @@ export const $$ = (selector, within = document) => [...within.querySelectorAll(s
 
 /** The relay's answer (JSON, or null for an empty one). Throws an Error with words for people. */
 export async function ask(method, path, body) {
+  const isFile = body instanceof Blob;
   let response;
   try {
     response = await fetch(path, {
       method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: body === undefined ? {} : { "Content-Type": isFile ? "application/octet-stream" : "application/json" },
+      body: body === undefined || isFile ? body : JSON.stringify(body),
     });
   } catch {
     throw new Error("The relay does not answer. Look whether it runs, then try again.");
