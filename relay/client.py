@@ -4,9 +4,11 @@ import contextlib
 import http.client
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
@@ -17,6 +19,7 @@ from relay.errors import InvalidError, RelayError
 
 TIMEOUT_S = 30
 UPLOAD_TIMEOUT_S = 120  # what is uploaded is tried before it is answered
+RESUMES, RESUME_S, RESUME_MOST_S = 10, 1.0, 30.0  # tries in a row, and the waits between them
 DOWNLOAD_TIMEOUT_S = 120  # the relay may have to wait for its store
 BLOCK = 256 * 1024
 AGENT = f"relay-cli/{__version__}"  # the audit log tells it from other programs
@@ -63,28 +66,64 @@ class Client:
     def download(self, *path: str, file: BinaryIO, told: Callable[[int, int], None], query: Mapping[str, str]) -> str:
         """Copy what is at ``path`` into ``file``; ``told`` hears (bytes so far, bytes in all).
 
-        Returns how long the media says it is, in seconds. Raises RelayError as ``call``, or when it breaks off; OSError
-        when ``file`` cannot be written.
+        Where it breaks off it goes on from there, again and again, until RESUMES times in a row nothing more came; from
+        the beginning where the file is another by then. Returns how long the media says it is, in seconds. Raises
+        RelayError as ``call``, or when it breaks off for good; OSError when ``file`` cannot be written.
         """
-        so_far = 0
+        request = self._request("GET", path, query)
         with self._reaching():
-            answer = self._opener.open(self._request("GET", path, query), timeout=DOWNLOAD_TIMEOUT_S)
-        with answer:
-            if answer.headers.get_content_type() != "video/mp4" or "Content-Length" not in answer.headers:
-                raise self._stranger()
-            size = int(answer.headers["Content-Length"])
-            told(0, size)
-            while so_far < size:
-                try:
-                    data = answer.read(min(BLOCK, size - so_far))
-                except (OSError, http.client.HTTPException) as error:
-                    raise RelayError(_broken_off(so_far, size, str(error))) from None
-                if not data:
-                    raise RelayError(_broken_off(so_far, size, "the relay closed the connection; its log says why"))
-                file.write(data)
-                so_far += len(data)
+            answer = self._opener.open(request, timeout=DOWNLOAD_TIMEOUT_S)
+        so_far, failures = 0, 0
+        while True:
+            with answer:
+                size = self._size(answer, so_far)
                 told(so_far, size)
-            return str(answer.headers.get("X-Export-Duration", ""))
+                reason, before = "", so_far
+                while so_far < size and not reason:
+                    try:
+                        data = answer.read(min(BLOCK, size - so_far))
+                    except (OSError, http.client.HTTPException) as error:
+                        reason = str(error)
+                    else:
+                        reason = "" if data else "the relay closed the connection; its log says why"
+                        file.write(data)
+                        so_far += len(data)
+                        told(so_far, size)
+            if not reason:
+                return str(answer.headers.get("X-Export-Duration", ""))
+            failures = 1 if so_far > before else failures + 1
+            tag = answer.headers.get("ETag", "")
+            answer = self._reopened(request, so_far, tag, failures, _broken_off(so_far, size, reason))
+            if answer.status != HTTPStatus.PARTIAL_CONTENT:
+                so_far = 0
+                file.seek(0)
+                file.truncate()
+
+    def _reopened(
+        self, request: urllib.request.Request, so_far: int, tag: str, failures: int, words: str
+    ) -> http.client.HTTPResponse:
+        """What answers once the rest is asked for. Raises RelayError with ``words`` when it was asked for too often."""
+        request.add_header("Range", f"bytes={so_far}-")
+        request.add_header("If-Range", tag)
+        for failure in range(failures, RESUMES + 1):
+            if not tag or failure == RESUMES:
+                break
+            time.sleep(min(RESUME_S * 2 ** (failure - 1), RESUME_MOST_S))
+            try:
+                answer: http.client.HTTPResponse = self._opener.open(request, timeout=DOWNLOAD_TIMEOUT_S)
+            except urllib.error.HTTPError as error:
+                with error:
+                    raise RelayError(_words(error)) from None
+            except (OSError, ValueError, http.client.HTTPException):
+                continue
+            return answer
+        raise RelayError(words)
+
+    def _size(self, answer: http.client.HTTPResponse, so_far: int) -> int:
+        """Of the whole file that ``answer`` is, or that it is the rest of."""
+        if answer.headers.get_content_type() != "video/mp4" or "Content-Length" not in answer.headers:
+            raise self._stranger()
+        return so_far + int(answer.headers["Content-Length"])
 
     def _request(
         self,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from relay import client
 from relay.client import Client
 from relay.config import Settings
 from relay.errors import InvalidError, RelayError
@@ -46,15 +48,18 @@ def test_without_a_token_it_says_where_to_look(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def answering(answer: bytes) -> Iterator[str]:
-    """A program that is no relay: the URL where it says ``answer`` to whoever connects."""
+def answering(*answers: bytes, asked: list[bytes] | None = None) -> Iterator[str]:
+    """A program that is no relay: the URL where it says each of ``answers`` once; ``asked`` hears what it is asked."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            peer, _ = listener.accept()
-            with peer:
-                peer.recv(65536)
-                peer.sendall(answer)
+            for answer in answers:
+                peer, _ = listener.accept()
+                with peer:
+                    heard = peer.recv(65536)
+                    peer.sendall(answer)
+                if asked is not None:
+                    asked.append(heard)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -153,3 +158,37 @@ def test_a_download_that_breaks_off_says_so(tmp_path: Path) -> None:
     for other in (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi", b"SSH-2.0-x\r\n"):
         with answering(other) as url, pytest.raises(RelayError, match="relay"):
             download(url)
+
+
+TYPE = b"Content-Type: video/mp4\r\nX-Export-Duration: 1.5\r\n"
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "RESUME_S", 0.01)
+    (tmp_path / "admin.token").write_text("t")
+    whole = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\nETag: "one"\r\n' + TYPE + b"\r\nabc"
+    some = b'HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\nETag: "one"\r\n' + TYPE + b"\r\n"
+    rest = some.replace(b"Length: 3", b"Length: 1")
+    other = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "two"\r\n' + TYPE + b"\r\n1234"
+
+    def download(*answers: bytes) -> tuple[bytes, list[str]]:
+        file, asked = io.BytesIO(), list[bytes]()
+        with answering(*answers, asked=asked) as url:
+            found = Client(Settings(data_dir=tmp_path), url)
+            assert found.download("x", file=file, told=lambda *_: None, query={}) == "1.5"
+        ranges = [re.search(rb"Range: bytes=(.*?)\r\n.*If-Range: (.*?)\r\n", words, re.DOTALL) for words in asked[1:]]
+        return file.getvalue(), [f"{item[1].decode()} {item[2].decode()}" for item in ranges if item]
+
+    assert download(whole, some + b"def") == (b"abcdef", ['3- "one"'])
+    assert download(whole, some + b"de", b"", rest + b"f") == (b"abcdef", ['3- "one"', '5- "one"', '5- "one"'])
+    assert download(whole, other) == (b"1234", ['3- "one"'])  # it is another file by now
+    gone = b"HTTP/1.1 404 Gone\r\nContent-Length: 36\r\n\r\n" + b'{"error":{"message":"it is deleted"}}'[:36]
+    with pytest.raises(RelayError, match="404"), answering(whole, gone) as url:
+        Client(Settings(data_dir=tmp_path), url).download("x", file=io.BytesIO(), told=lambda *_: None, query={})
+    asked: list[bytes] = []
+    with (
+        pytest.raises(RelayError, match="broke off after 3 of 6 bytes"),
+        answering(whole, *[some] * (client.RESUMES - 1), asked=asked) as url,
+    ):
+        Client(Settings(data_dir=tmp_path), url).download("x", file=io.BytesIO(), told=lambda *_: None, query={})
+    assert len(asked) == client.RESUMES

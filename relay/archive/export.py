@@ -4,7 +4,8 @@ Its time begins at 0 with a keyframe. Gaps are closed: what follows one is moved
 and sound together, because players stop or lose sync at holes; what is missing stays listed with the recording.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -52,11 +53,25 @@ class Export:
     def name(self) -> str:
         return f"{self.row.channel}-{self.row.id}.mp4"
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
-        """The file, one segment at a time. Raises StoreError or MediaError where a segment is not what it was."""
-        yield self.init
-        splice = Splice(self.scales, self.start_ms)
-        for sequence, piece in enumerate(self.pieces, 1):
+    @property
+    def tag(self) -> str:
+        """Tells the file from any other: made again of the same segments, it is the same to the byte."""
+        made_of = [(piece.segment.sha256, piece.size, piece.keep) for piece in self.pieces]
+        return hashlib.blake2b(repr((self.init, self.start_ms, made_of)).encode(), digest_size=12).hexdigest()
+
+    async def chunks(self, first: int = 0) -> AsyncGenerator[bytes]:
+        """The file from its byte ``first`` on, one segment at a time.
+
+        Raises StoreError or MediaError where a segment is not what it was.
+        """
+        at, index = len(self.init), 0
+        if first < at:
+            yield self.init[first:]
+        while index < len(self.pieces) and at + self.pieces[index].size <= first:
+            at += self.pieces[index].size
+            index += 1
+        splice = await self._spliced(index)
+        for sequence, piece in enumerate(self.pieces[index:], index + 1):
 
             def place(data: bytes, piece: Piece = piece, sequence: int = sequence) -> bytes:
                 return splice.place(sequence, piece.segment, _kept(_runs(data, piece.segment), piece.keep))
@@ -64,7 +79,33 @@ class Export:
             data = await self.library.segment(self.row, piece.segment, place)
             if len(data) != piece.size:
                 raise MediaError(f"{piece.segment.object_key}: {len(data)} bytes where {piece.size} were expected")
-            yield data
+            yield data[max(0, first - at) :]
+            at += len(data)
+
+    async def _spliced(self, index: int) -> "Splice":
+        """A splice that has placed all pieces before ``index``, of which it reads no more than those around holes."""
+        splice, known = Splice(self.scales, self.start_ms), 0
+        segments = [piece.segment for piece in self.pieces]
+        holes = [at for at in range(1, index) if _is_hole(segments[at - 1], segments[at])]
+        for at in (*holes, index):
+            unseen = set(splice.tracks)
+            for earlier in range(at - 1, known - 1, -1):
+                if not unseen:
+                    break
+                runs = [run for run in await self._runs_of(earlier) if run.track_id in unseen]
+                splice.passed(segments[earlier], runs)
+                unseen -= {run.track_id for run in runs}
+            splice.passed(segments[at - 1] if at else None, ())
+            if at < index:
+                splice.follow(segments[at], await self._runs_of(at))
+            known = at + 1
+        return splice
+
+    async def _runs_of(self, index: int) -> list[Run]:
+        piece = self.pieces[index]
+        return await self.library.segment(
+            self.row, piece.segment, lambda data: _kept(_runs(data, piece.segment), piece.keep)
+        )
 
 
 class Splice:
@@ -76,20 +117,34 @@ class Splice:
         self._before: SegmentRow | None = None
         self._ends_ms: dict[int, int] = {}  # where each track's last run ended, in media time
 
+    @property
+    def tracks(self) -> Iterable[int]:
+        """The numbers of the tracks there can be."""
+        return self._rates
+
     def place(self, sequence: int, segment: SegmentRow, runs: Sequence[Run]) -> bytes:
         """Fragment ``sequence``, of ``runs`` of ``segment``. Raises MediaError for a track that nothing describes."""
+        self.follow(segment, runs)
+        return mp4.write_runs(sequence, [run._replace(dts=max(0, run.dts - self._ticks(run))) for run in runs])
+
+    def follow(self, segment: SegmentRow, runs: Sequence[Run]) -> None:
+        """Go on with ``runs`` of ``segment``, which nothing is written of. Raises MediaError as ``place``."""
         if any(run.track_id not in self._rates for run in runs):
             raise MediaError(f"{segment.object_key} has a track its init segment does not know")
-        before, self._before = self._before, segment
-        if before is not None and segment.start_ms - end_of(before) > GAP_OVER_MS:
+        before = self._before
+        if before is not None and _is_hole(before, segment):
             # Up to what was before, as far as no track runs into itself: both move by the same, so they stay in sync.
             holes = [segment.start_ms - end_of(before)]
             holes += [
                 self._ms(run, run.dts) - self._ends_ms[run.track_id] for run in runs if run.track_id in self._ends_ms
             ]
             self._shift_ms += max(0, min(holes))
+        self.passed(segment, runs)
+
+    def passed(self, segment: SegmentRow | None, runs: Sequence[Run]) -> None:
+        """Whatever comes next comes behind ``segment``, and behind ``runs``, the last of their tracks."""
+        self._before = segment
         self._ends_ms.update({run.track_id: -(-run.end * 1000 // self._rates[run.track_id]) for run in runs})
-        return mp4.write_runs(sequence, [run._replace(dts=max(0, run.dts - self._ticks(run))) for run in runs])
 
     def _ms(self, run: Run, ticks: int) -> int:
         return ticks * 1000 // self._rates[run.track_id]
@@ -223,9 +278,13 @@ class _Planner:
         return await self._library.segment(self._row, segment, find)
 
 
+def _is_hole(one: SegmentRow, other: SegmentRow) -> bool:
+    return other.start_ms - end_of(one) > GAP_OVER_MS
+
+
 def _follows(one: SegmentRow, other: SegmentRow) -> bool:
     """Whether a decoder can go on from ``one`` to ``other``."""
-    return one.init_key == other.init_key and other.start_ms - end_of(one) <= GAP_OVER_MS
+    return one.init_key == other.init_key and not _is_hole(one, other)
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------

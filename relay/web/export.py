@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 
 import structlog
 from aiohttp import web
@@ -17,6 +18,7 @@ log = structlog.get_logger("relay.web")
 
 STALL_S = 600.0  # a player may pause; who reads nothing for longer has to ask again
 SLICE = 256 * 1024
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,15})-([0-9]{0,15})|-([0-9]{1,15}))")
 
 
 class Downloads:
@@ -51,28 +53,42 @@ class Downloads:
         ]
 
     async def export(self, request: web.Request) -> web.StreamResponse:
-        """The file. What fails behind its first byte ends the connection early, so that it never looks whole."""
+        """The file, or the range of it that is asked for: a download that broke off goes on where it was.
+
+        What fails behind its first byte ends the connection early, so that it never looks whole.
+        """
         library = opened(self._archive).library
         recording = request.match_info["id"]
         export = await prepare(library, recording, request.query.get("from", ""), request.query.get("to", ""))
+        tag = f'"{export.tag}"'
+        part = _part(request, export.size, tag)
         response = web.StreamResponse(
+            status=200 if part is None else 206,
             headers={
+                "Accept-Ranges": "bytes",
+                "ETag": tag,
                 "Content-Type": "video/mp4",
                 "Content-Disposition": f'attachment; filename="{export.name}"',
                 "Cache-Control": "no-store",
                 "X-Export-Duration": f"{export.duration_s:.3f}",
-            }
+            },
         )
-        response.content_length = export.size
+        first, last = (0, export.size - 1) if part is None else part
+        if part is not None:
+            response.headers["Content-Range"] = f"bytes {first}-{last}/{export.size}"
+        response.content_length = left = last - first + 1
         await response.prepare(request)
         if request.method == "HEAD":
             return response
         try:
-            async with contextlib.aclosing(export.chunks()) as chunks:
+            async with contextlib.aclosing(export.chunks(first)) as chunks:
                 async for chunk in chunks:
-                    for at in range(0, len(chunk), SLICE):
+                    for at in range(0, min(len(chunk), left), SLICE):
                         async with asyncio.timeout(STALL_S):
-                            await response.write(chunk[at : at + SLICE])
+                            await response.write(chunk[at : min(at + SLICE, left)])
+                    left -= len(chunk)
+                    if left <= 0:
+                        break
         except (RelayError, ConnectionError, TimeoutError) as error:
             log.warning("export broke off", recording=recording, reason=str(error) or type(error).__name__)
             if request.transport is not None:
@@ -81,3 +97,20 @@ class Downloads:
 
     async def describe_export(self, request: web.Request) -> web.StreamResponse:
         return await self.export(request)
+
+
+def _part(request: web.Request, size: int, tag: str) -> tuple[int, int] | None:
+    """(first, last) byte of the one range asked for (RFC 9110 §14.2); None: all of it.
+
+    Raises HTTPRequestRangeNotSatisfiable for one behind the end.
+    """
+    found = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if found is None or request.method != "GET" or request.headers.get("If-Range", tag) != tag:
+        return None
+    if found[3]:
+        first, last = max(0, size - int(found[3])), size - 1
+    else:
+        first, last = int(found[1]), int(found[2] or size - 1)
+    if first >= size:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    return (first, min(last, size - 1)) if first <= last else None

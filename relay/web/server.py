@@ -61,6 +61,7 @@ _WORDS = {
     408: "the request came too slowly",
     413: "the request is too long",
     415: "send the request uncompressed",
+    416: "the file ends before that",
     429: "too many wrong links from your network; wait a minute",
     503: "too many pages of this link are open",
 }
@@ -318,7 +319,8 @@ class WebServer:
                 raise
             if error.status in (408, 413):
                 self._budget.hits["http_body"] += 1
-            response = _error(error.status, "http", _WORDS.get(error.status, error.reason))
+            kept = {name: error.headers[name] for name in ("Allow", "Content-Range") if name in error.headers}
+            response = _error(error.status, "http", _WORDS.get(error.status, error.reason), kept)
         except (ConnectionError, web.RequestPayloadError):
             response = _error(400, "http", "the request broke off")  # most likely nobody is there to read it
         except RelayError as error:

@@ -176,6 +176,16 @@ async def test_a_gap_is_closed_and_both_tracks_stay_in_sync(
     with pytest.raises(InvalidError, match=f"missing; `relay recording gaps {recording}`"):
         await prepare(house.archive.library, recording, "9", "10")
     assert len(segments) == len(export.pieces)
+    await resumes(export, path.read_bytes())
+
+
+async def resumes(export: Export, whole: bytes) -> None:
+    """From the beginning, the middle and the end of each piece on, it is the same file."""
+    at = len(export.init)
+    for size in [0, *(piece.size for piece in export.pieces)]:
+        for first in {at, at + size // 2, at + size}:
+            assert b"".join([chunk async for chunk in export.chunks(first)]) == whole[first:]
+        at += size
 
 
 async def test_a_change_of_format_is_refused_with_the_ranges_that_work(house: House, tmp_path: Path) -> None:

@@ -156,3 +156,36 @@ async def test_a_client_that_stops_reading_stops_the_work(
     await asyncio.sleep(0.5)
     assert len(asked) <= before + 1
     assert (await browser.ask("HEAD", path))[0] == 200
+
+
+async def test_a_range_is_the_same_bytes_and_is_no_longer_given_of_another_file(
+    app: App, browser: Browser, packets: list[Packet]
+) -> None:
+    recording = await record(app, packets, 3)
+    path = f"/api/v1/recordings/{recording}/export.mp4"
+    whole, headers = await fetch(browser, path)
+    assert headers["Accept-Ranges"] == "bytes"
+    tag, size = headers["ETag"], len(whole)
+
+    async def ask(asked: str, if_range: str = "") -> tuple[int, bytes, str]:
+        sent = {"Authorization": f"Bearer {browser.token}", "Range": asked}
+        if if_range:
+            sent["If-Range"] = if_range
+        async with aiohttp.ClientSession() as session, session.get(browser.base + path, headers=sent) as response:
+            return response.status, await response.read(), response.headers.get("Content-Range", "")
+
+    places = (0, 1, 500, size // 3, size // 2, size - 1)
+    for first in places:
+        assert await ask(f"bytes={first}-", tag) == (206, whole[first:], f"bytes {first}-{size - 1}/{size}")
+        last = min(first + 300_000, size - 1)
+        assert await ask(f"bytes={first}-{last}") == (206, whole[first : last + 1], f"bytes {first}-{last}/{size}")
+    assert await ask("bytes=-10") == (206, whole[-10:], f"bytes {size - 10}-{size - 1}/{size}")
+    assert await ask(f"bytes=-{size * 2}") == (206, whole, f"bytes 0-{size - 1}/{size}")
+    assert await ask("bytes=0-0", '"another"') == (200, whole, "")
+    for other in ("bytes=5-4", "bytes=0-1,3-4", "bytes=-", "bytes=a-", "items=0-1", "bytes=" + "9" * 30 + "-"):
+        assert await ask(other) == (200, whole, ""), other
+    status, words, header = await ask(f"bytes={size}-")
+    assert (status, b"ends before that" in words, header) == (416, True, f"bytes */{size}")
+    _, _, piece = await browser.ask("HEAD", f"{path}?to=4")
+    assert piece.headers["ETag"] != tag
+    assert (await browser.ask("HEAD", path))[2].headers["ETag"] == tag
