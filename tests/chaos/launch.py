@@ -70,7 +70,7 @@ STEPS = {
     "object named": Step(os, "replace", lambda _, to: str(to).endswith(".m4s")),
     "part removed": Step(upkeep, "remove", _path_ends(".flv")),
     "catalog: deleting": Step(RecordingsRepo, "set_state", _state("deleting"), 1),
-    "object deleted": Step(FileStore, "delete", lambda _, key: not key.startswith("relay-check/")),
+    "object deleted": Step(FileStore, "delete", lambda _, key: not key.startswith("relay-check/"), 2),
     "spool cleared": Step(upkeep, "clear", most=1),
     "catalog: deleted": Step(RecordingsRepo, "delete", most=1),
 }
