@@ -6,10 +6,14 @@ from collections.abc import Callable
 LOOK_S = 1.0
 KEPT = 0.7  # of what was known stays, at each look: some seconds decide, not a burst
 STALE_S = 5.0
+MOST = 2.0  # times what ticks take themselves: what they send takes less than that again
 
 
 class Load:
     """Media runs between ``begin`` and ``end``, in the event loop's thread: one thread, so one processor at most.
+
+    ``own_s``: what ticks took of that, added by whoever runs them. The rest is what they send, and whatever else the loop
+    does at that moment, which must not pass for media when it is more than that can take.
 
     ``capacity``: the share of that processor above which everybody would suffer. ``used``: processor seconds of this
     thread; ``clock``: monotonic seconds.
@@ -22,19 +26,19 @@ class Load:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity = capacity
-        self._used = used
+        self.used = used
         self._clock = clock
-        self._began = 0.0
+        self._began = self.own_s = 0.0
         self._spent_s = 0.0  # since the last look
         self._looked_at = clock()
         self._share = 0.0
 
     def begin(self) -> None:
-        self._began = self._used()
+        self._began, self.own_s = self.used(), 0.0
 
     def end(self) -> bool:
         """Whether there was a look, once a second: ``share`` is another now."""
-        self._spent_s += self._used() - self._began
+        self._spent_s += min(self.used() - self._began, MOST * self.own_s)
         now = self._clock()
         passed_s = now - self._looked_at
         if passed_s < LOOK_S:

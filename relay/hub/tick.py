@@ -50,15 +50,20 @@ class Ticker:
         self._timers[shift] = None
         self.ticks += 1
         parked, self._parked[shift] = self._parked[shift], []
-        if self.load is not None and not self._is_measuring:
-            self._is_measuring = True
-            self.load.begin()
-            # What a tick writes leaves after the callbacks of its round: two rounds on, that is done.
-            self._loop.call_soon(self._loop.call_soon, self._over)
+        load, began_s = self.load, 0.0
+        if load is not None:
+            if not self._is_measuring:
+                self._is_measuring = True
+                load.begin()
+                # What a tick writes leaves after the callbacks of its round: two rounds on, that is done.
+                self._loop.call_soon(self._loop.call_soon, self._over)
+            began_s = load.used()
         self._called = shift
         for resume in parked:
             resume()
         self._called = None
+        if load is not None:
+            load.own_s += load.used() - began_s
 
     def _over(self) -> None:
         assert self.load is not None

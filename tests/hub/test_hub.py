@@ -113,7 +113,7 @@ async def test_on_a_full_relay_nobody_new_gets_in_and_whoever_is_on_the_air_stay
     lease.write([video(0, key=True)])
     for _ in range(20):
         load.begin()
-        used_s, now_s = used_s + 0.6, now_s + 1
+        used_s, now_s, load.own_s = used_s + 0.6, now_s + 1, 0.6
         load.end()
     with pytest.raises(RefusedError, match="no room") as refused:
         hub.admit("other")

@@ -15,10 +15,13 @@ class Machine:
         self.load = Load(capacity, lambda: self.used_s, lambda: self.now_s)
         self.looks = 0
 
-    def run(self, seconds: float, share: float, tick_s: float = 0.1) -> None:
+    def run(self, seconds: float, share: float, tick_s: float = 0.1, others: float = 0.0) -> None:
+        """``share`` is media's, a quarter of it for what is sent; ``others``: what the loop does in between."""
         for _ in range(round(seconds / tick_s)):
             self.load.begin()
             self.used_s += share * tick_s
+            self.load.own_s += share * tick_s * 0.75
+            self.used_s += others * tick_s
             self.now_s += tick_s
             self.looks += self.load.end()
             self.used_s += tick_s * 0.05  # other work of the same thread
@@ -36,6 +39,12 @@ def test_only_what_media_used_counts_and_some_seconds_decide() -> None:
     assert machine.load.share == pytest.approx(0.1, abs=0.05)
 
 
+def test_what_else_the_loop_does_meanwhile_does_not_pass_for_media() -> None:
+    machine = Machine()
+    machine.run(30, 0.02, others=0.5)
+    assert machine.load.share == pytest.approx(0.03, rel=0.01), "not more than media can take that ticks so long"
+
+
 def test_who_ticks_no_more_uses_nothing() -> None:
     machine = Machine()
     machine.run(20, 0.7)
@@ -51,6 +60,7 @@ def test_it_measures_this_thread() -> None:
     while time.monotonic() < ends:
         load.begin()
         sum(range(20_000))
+        load.own_s = 1.0
         if load.end():
             break
     assert 0 < load.share <= 0.31
