@@ -12,8 +12,8 @@ MOST = 2.0  # times what ticks take themselves: what they send takes less than t
 class Load:
     """Media runs between ``begin`` and ``end``, in the event loop's thread: one thread, so one processor at most.
 
-    ``own_s``: what ticks took of that, added by whoever runs them. The rest is what they send, and whatever else the loop
-    does at that moment, which must not pass for media when it is more than that can take.
+    ``own_s``: what ticks took of that, added by whoever runs them. The rest is what they send, and whatever else the
+    loop does at that moment, which must not pass for media when it is more than that can take.
 
     ``capacity``: the share of that processor above which everybody would suffer. ``used``: processor seconds of this
     thread; ``clock``: monotonic seconds.
