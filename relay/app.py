@@ -5,6 +5,7 @@ import ctypes
 import gc
 import signal
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -48,6 +49,8 @@ log = structlog.get_logger("relay.app")
 
 FIRST_CHANNEL = "demo"
 GC_THRESHOLDS = (20_000, 20, 50)
+# The event loop gives way at each system call, and has its turn back from a thread that computes after so long.
+SWITCH_S = 0.001
 # M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD: a tick's packets come and go without a system call.
 _MALLOPT = ((-8, 2), (-3, 128 * 1024), (-1, 2 * 1024 * 1024), (-2, 1024 * 1024))
 
@@ -173,6 +176,7 @@ class App:
         gc.freeze()
         # Packets are tuples, which it counts, and no cycles: looking a thousand times a minute finds nothing.
         gc.set_threshold(*GC_THRESHOLDS)
+        sys.setswitchinterval(SWITCH_S)
         log.info("listening", rtmp=self.ingest.ports, hls=self.hls.port, http=self.web.port)
 
     async def close(self) -> None:

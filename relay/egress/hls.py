@@ -1,6 +1,7 @@
 """One attempt at an HLS destination: the stream cut into segments, uploaded in order, a playlist after each."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
@@ -17,6 +18,8 @@ from relay.outbound.dial import TlsContext
 from relay.outbound.http import http_session
 
 GOODBYE_S = 3.0
+# Of all destinations: many that close a segment at the same keyframe take turns, and leave the event loop its own.
+_MUXING = ThreadPoolExecutor(2, "hls-mux")
 log = structlog.get_logger("relay.egress.hls")
 
 
@@ -35,6 +38,7 @@ class HlsAttempt:
         owner: Owner,
         tls: TlsContext,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._config = config
         self._stream = stream
         self._settings = settings
@@ -180,7 +184,7 @@ class HlsAttempt:
         while True:
             while outbox.pieces:
                 try:
-                    data = await asyncio.to_thread(muxer.mux, outbox.pieces[0])
+                    data = await self._loop.run_in_executor(_MUXING, muxer.mux, outbox.pieces[0])
                 except MediaError as error:
                     outbox.lose()
                     self.troubled(outbox.primary, DestinationError(str(error), "media"))
